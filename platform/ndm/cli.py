@@ -1,0 +1,71 @@
+"""The command line: `ndm VERB EXPERIMENT [key=value ...]`. A verb is a script in `jobs/`; nothing heavy is imported here."""
+
+import argparse
+import ast
+import difflib
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ndm.errors import UserError
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+
+EPILOG = """EXPERIMENT is a preset of jobs/experiments or a YAML file; key=value overrides its dotted keys:
+  ndm train digits-ndm training.examples=200000 transform.kind=time_basis"""
+
+
+def verbs() -> dict[str, str]:
+    """Verb -> the first line of its script's docstring, read without running it."""
+    docs = {path.stem: ast.get_docstring(ast.parse(path.read_text())) or "" for path in sorted(JOBS.glob("*.py"))}
+    return {verb: doc.partition("\n")[0] for verb, doc in docs.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `ndm`; returns the exit status."""
+    verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    known = verbs()
+    if verb in ("-h", "--help"):
+        lines = [f"  {name:<10}{line}" for name, line in known.items()]
+        print("\n".join(["usage: ndm VERB EXPERIMENT [key=value ...]", "", *lines, "", EPILOG]))
+        return 0
+    if verb not in known:
+        close = difflib.get_close_matches(verb, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the verbs are {', '.join(known)}."
+        print(f"Unknown verb {verb}: {hint}", file=sys.stderr)
+        return 2
+    sys.argv = [f"ndm {verb}", *rest]
+    try:
+        runpy.run_path(str(JOBS / f"{verb}.py"), run_name="__main__")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    return 0
+
+
+def job(body: Callable[[argparse.Namespace], None], description: str, *, target: str = "EXPERIMENT", **flags: str) -> int:
+    """Run a job script's body with parsed arguments; a user's mistake becomes one sentence and status 2.
+
+    `flags` are the script's own switches, name -> help; `options.experiment` and `options.overrides` are always there.
+    """
+    parser = argparse.ArgumentParser(description=description, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("experiment", metavar=target)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
+    options = parser.parse_intermixed_args()
+    # A stop from a scheduler is handled like Ctrl-C: save, mark the run KILLED, leave.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        body(options)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0

@@ -1,0 +1,9 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(ValueError):
+    """A mistake or a circumstance the user can mend.
+
+    The message is one sentence or two: what is wrong, by name, and the remedy. The command line prints it without
+    a traceback and exits with status 2.
+    """

@@ -1,0 +1,48 @@
+"""What one training step costs, counted on the real objective."""
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ndm.objectives import Objective
+from ndm.training.step import Slots, noise
+
+
+class Cost(NamedTuple):
+    """Counts per example; FLOPs are those of matrix products and convolutions, multiply and add counted apart."""
+
+    denoiser_parameters: int
+    transform_parameters: int
+    schedule_parameters: int
+    forward_flops: int
+    """One forward evaluation of the denoising network."""
+    step_flops: int
+    """Forward and backward of the whole loss."""
+
+    @property
+    def forward_evaluations(self) -> float:
+        """The step in units of one forward evaluation of the denoiser; 3 for a fixed forward process."""
+        return self.step_flops / self.forward_flops
+
+
+def cost(objective: Objective) -> Cost:
+    """Count by running the loss once on a pair of zero images."""
+    model = objective.model
+    x = torch.zeros(2, *model.shape)
+    with FlopCounterMode(display=False) as forward:
+        model.network(x, torch.full((2,), 0.5))
+    with FlopCounterMode(display=False) as step:
+        objective(x, noise(0, Slots(0, 2, 0, 2), model.shape)).total.sum().backward()
+    objective.zero_grad(set_to_none=True)
+
+    def parameters(module: torch.nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    return Cost(
+        parameters(model.network),
+        parameters(model.process.transform),
+        parameters(model.process.schedule),
+        forward.get_total_flops() // 2,
+        step.get_total_flops() // 2,
+    )

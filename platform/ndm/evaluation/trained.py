@@ -1,0 +1,48 @@
+"""A trained objective, from the newest good checkpoint of a run."""
+
+from typing import NamedTuple
+
+from ndm.build import build_objective
+from ndm.config import Experiment
+from ndm.data.manifest import Manifest
+from ndm.errors import UserError
+from ndm.objectives import Objective
+from ndm.runs import RunFolder
+from ndm.training import checkpoint
+
+
+class Trained(NamedTuple):
+    """An objective with the averaged weights, in evaluation mode, and how many examples it has seen."""
+
+    objective: Objective
+    position: int
+
+
+def load(folder: RunFolder, experiment: Experiment, manifest: Manifest) -> Trained:
+    """Load the averaged weights.
+
+    Raises:
+        UserError: there is no checkpoint, or it is of another experiment or other data.
+    """
+    found = checkpoint.latest(folder.checkpoints)
+    if found is None:
+        raise UserError(f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}")
+    check(found, folder, experiment, manifest)
+    objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
+    objective.load_state_dict(found.tensors["ema"])
+    return Trained(objective, found.position)
+
+
+def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:
+    """Refuse a checkpoint that was not made by this experiment on these data.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    for what, here in (("experiment", experiment.digest()), ("data", manifest.hash)):
+        there = found.meta.get(what, "")
+        if there != here:
+            raise UserError(
+                f"The checkpoint {found.path.name} of the run {folder.name} belongs to other {what} (hash {there[:8]}, "
+                f"here {here[:8]}); choose another run.name, or start afresh with --fresh."
+            )

@@ -1,0 +1,51 @@
+"""Residual multilayer perceptron on flattened data: h <- h + W_i silu(h + U_i e(t)), e(t) the time features.
+
+For vectors, and for images of a few dozen pixels. There is no normalisation: the scale of the input is
+information.
+"""
+
+from math import prod
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from ndm import registry
+from ndm.networks._base import Network
+from ndm.networks._time import TimeEmbedding
+
+
+class Config(registry.Config):
+    kind: Literal["mlp"] = "mlp"
+    width: int = Field(256, gt=0)
+    depth: int = Field(3, gt=0)
+    """Number of hidden layers, besides the maps into and out of the width."""
+
+    def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "MLP":
+        return MLP(self, shape, outputs, timed)
+
+
+class MLP(Network):
+    def __init__(self, config: Config, shape: tuple[int, ...], outputs: int, timed: bool) -> None:
+        super().__init__()
+        width, size = config.width, prod(shape)
+        self.shape = (outputs * shape[0], *shape[1:])
+        self.embedding = TimeEmbedding(width) if timed else None
+        self.times = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(config.depth) if timed)
+        self.first = nn.Linear(size, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.last = nn.Linear(width, outputs * size)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        h = self.first(x.flatten(1))
+        if self.embedding is None:
+            for hidden in self.hidden:
+                h = h + hidden(silu(h))
+        else:
+            features = self.embedding(t)
+            for hidden, time in zip(self.hidden, self.times, strict=True):
+                h = h + hidden(silu(h + time(features)))
+        return self.last(silu(h)).reshape(x.shape[0], *self.shape)

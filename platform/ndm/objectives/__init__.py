@@ -1,0 +1,13 @@
+"""Variational bounds to train on. One variant, one file."""
+
+from typing import TYPE_CHECKING
+
+from ndm import registry
+from ndm.objectives._base import Noise as Noise
+from ndm.objectives._base import Objective as Objective
+from ndm.objectives._base import Terms as Terms
+
+if TYPE_CHECKING:
+    from typing import Any as AnyConfig
+else:
+    AnyConfig = registry.union(__name__)

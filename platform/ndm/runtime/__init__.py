@@ -1,0 +1,1 @@
+"""Where Ray is: sessions, training workers, scoring tasks and their progress."""

@@ -1,0 +1,77 @@
+"""An embedded Ray for one command: closed by default, on loopback, with room for the data tasks."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ndm.errors import UserError
+
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+
+# Ray gives reading tasks CPUs of their own; workers that hold every CPU would starve them for ever.
+SPARE_CPUS = 2
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # gloo resolves the host's own name, which need not have an address; all workers are on this host.
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+def resolve_workers(workers: int | str) -> int:
+    """`auto` is one worker per GPU, or two CPU workers.
+
+    Raises:
+        UserError: more workers than GPUs, where there are GPUs.
+    """
+    gpus = torch.cuda.device_count()
+    if workers == "auto":
+        return gpus or 2
+    count = int(workers)
+    if gpus and count > gpus:
+        raise UserError(f"scaling.workers={count} but this machine has {gpus} GPU(s); use at most {gpus}, or auto.")
+    return count
+
+
+@contextmanager
+def session(root: Path, workers: int) -> Iterator[None]:
+    """Start Ray for `workers` workers and stop it at the end, whatever happens."""
+    for key, value in SETTINGS.items():
+        os.environ.setdefault(key, value)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file(root))
+    paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    import ray
+
+    os.environ.pop("RAY_ADDRESS", None)
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, workers) + SPARE_CPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _token_file(root: Path) -> Path:
+    """A random token in a file that only its owner can read."""
+    path = root / ".ray" / "auth_token"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path

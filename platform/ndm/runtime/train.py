@@ -1,0 +1,111 @@
+"""The verb `train`: prepare, train or resume, score every test image once, draw samples, and record all of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ndm.config import Experiment
+from ndm.errors import UserError
+from ndm.runs import RunFolder
+from ndm.runtime.evaluate import evaluate, sample
+from ndm.runtime.fit import fit
+from ndm.runtime.session import resolve_workers, session
+from ndm.runtime.worker import Task
+from ndm.runtime.workspace import Workspace
+from ndm.terminal import Terminal, duration
+from ndm.training import checkpoint
+
+
+def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[str, Any]:
+    """Carry the experiment to its end, from wherever an earlier call left it; returns the run's results.
+
+    Raises:
+        UserError: a circumstance the user can mend.
+        KeyboardInterrupt: it was interrupted; the run is marked KILLED, and the same call resumes it.
+    """
+    workers = resolve_workers(experiment.scaling.workers)
+    folder = RunFolder(Path(experiment.storage.root).absolute() / experiment.run_name())
+    with folder.lock():
+        if fresh:
+            folder.clear()
+        _check_same(folder, experiment)
+        if results := folder.read("results"):
+            terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
+            return results
+        workspace = Workspace.open(experiment, folder, terminal)
+        run_id = workspace.open_tracking_run(workers)
+        folder.write("experiment", experiment.model_dump(mode="json"))
+        with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
+            trained = _fit(workspace, run_id, workers)
+            results = trained | {"likelihood": evaluate(workspace, spool), "samples": sample(workspace, spool)}
+            folder.write("results", results)
+            spool.artifact(folder.path / "results.json")
+            spool.artifact(folder.path / "experiment.json")
+            spool.artifact(checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
+        return results
+
+
+def _check_same(folder: RunFolder, experiment: Experiment) -> None:
+    """Refuse to continue a run with another experiment."""
+    if not folder.exists or (before := folder.experiment()).digest() == experiment.digest():
+        return
+    there, here = before.flat(), experiment.flat()
+    changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
+    raise UserError(
+        f"The run {folder.name} was started with another experiment ({', '.join(changed)} differ); "
+        "choose another run.name, or start afresh with --fresh."
+    )
+
+
+def _fit(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]:
+    """Train to the end under Ray Train, showing progress; what it took."""
+    experiment, terminal, goal = workspace.experiment, workspace.terminal, workspace.experiment.training.examples
+    # Channel starts a Ray actor, so its module is imported where Ray runs.
+    from ndm.runtime.channel import Channel
+
+    last: dict[str, Any] = {}
+
+    def show(progress: dict[str, Any]) -> None:
+        if progress != last:
+            last.update(progress)
+            terminal.progress(_progress_line(progress, goal), progress["position"] >= goal)
+
+    terminal.say(f"Training {workspace.folder.name} on {workers} worker(s) ...")
+    outcome = fit(
+        Task(
+            experiment.model_dump(mode="json"),
+            workspace.folder.path,
+            workspace.data,
+            workspace.tracking_uri(),
+            run_id,
+            Channel(),
+        ),
+        workers=workers,
+        gpu=torch.cuda.is_available(),
+        max_failures=experiment.scaling.max_failures,
+        ray_folder=workspace.root / ".ray" / "train",
+        show=show,
+        warn=terminal.warn,
+    )
+    if outcome == "stopped":
+        terminal.say(f"Stopped at {last['position']} of {goal} examples; the same command goes on from there.")
+        raise KeyboardInterrupt
+    return {
+        "run": workspace.folder.name,
+        "run_id": run_id,
+        "examples": goal,
+        "workers": workers,
+        "seconds": last.get("seconds", 0.0),
+        "examples_per_second": last.get("rate", 0.0),
+    }
+
+
+def _progress_line(progress: dict[str, Any], goal: int) -> str:
+    position, rate = progress["position"], progress["rate"]
+    parts = [f"{position:>{len(str(goal))}}/{goal} examples", f"{rate:.0f}/s"]
+    for split in ("train", "validation"):
+        if (bits := progress.get(f"{split}/bits_per_dim")) is not None:
+            parts.append(f"{split} {bits:.4f} bits/dim")
+    left = (goal - position) / rate if rate else 0.0
+    return "  ".join([*parts, f"{duration(left)} left"])

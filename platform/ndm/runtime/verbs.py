@@ -1,0 +1,33 @@
+"""The setting of the verbs that work on a trained run: its workspace, its spool, and Ray where it is needed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ndm import runs
+from ndm.errors import UserError
+from ndm.runtime.session import resolve_workers, session
+from ndm.runtime.workspace import Workspace
+from ndm.terminal import Terminal
+from ndm.tracking.spool import Spool
+
+
+@contextmanager
+def on_run(target: str, overrides: Sequence[str], terminal: Terminal, *, ray: bool) -> Iterator[tuple[Workspace, Spool]]:
+    """The trained run that `target` names, open for additions to its MLflow run.
+
+    Raises:
+        UserError: there is no such run, or it is in use.
+    """
+    root = Path(next((o.partition("=")[2] for o in overrides if o.startswith("storage.root=")), "runs")).absolute()
+    folder, experiment = runs.find(root, target, list(overrides))
+    with ExitStack() as stack:
+        stack.enter_context(folder.lock())
+        workspace = Workspace.open(experiment, folder, terminal)
+        run_id = folder.read("tracking").get("run_id")
+        if run_id is None:
+            raise UserError(f"The run {folder.name} has no tracking record; repeat its ndm train command once.")
+        spool = stack.enter_context(workspace.recording(run_id))
+        if ray:
+            stack.enter_context(session(root, resolve_workers(experiment.scaling.workers)))
+        yield workspace, spool

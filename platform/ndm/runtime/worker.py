@@ -1,0 +1,145 @@
+"""What every training worker runs: build, resume, loop; rank 0 also writes checkpoints, metrics and pictures."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+
+from ndm import presets
+from ndm.build import build_objective, build_state
+from ndm.config import Experiment
+from ndm.data import ingest
+from ndm.data.manifest import Manifest
+from ndm.data.order import Order
+from ndm.data.shards import read_rows
+from ndm.evaluation import figures, trained
+from ndm.runs import RunFolder
+from ndm.runtime.channel import Channel, WarningsToChannel
+from ndm.tracking.forward import Forwarder
+from ndm.tracking.spool import Spool
+from ndm.training import checkpoint
+from ndm.training.loop import Checkpointable, Logged, Loop, Sampled, Stopped
+from ndm.training.state import State
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the driver sends to the workers."""
+
+    experiment: dict[str, Any]
+    run: Path
+    data: Path
+    tracking_uri: str
+    run_id: str
+    channel: Channel
+
+
+def work(config: dict[str, Task]) -> str:
+    """Train until the experiment's end or a stop; returns "finished" or "stopped"."""
+    task = config["task"]
+    experiment = presets.resolve(task.experiment)
+    folder, manifest = RunFolder(task.run), Manifest.read(task.data)
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
+    state = build_state(experiment, objective)
+    resume(state, folder, experiment, manifest)
+    loop = make_loop(task, experiment, manifest, device, rank, world)
+    order = Order.of(manifest, "train", seed=experiment.seed, streams=experiment.data.streams)
+    batches = ingest.batches(
+        task.data,
+        manifest,
+        order,
+        start=state.position,
+        stop=experiment.training.examples,
+        batch_size=experiment.training.batch_size,
+        rank=rank,
+        world=world,
+    )
+    if rank == 0:
+        return Recorder(task, experiment, manifest, state).follow(loop.run(state, batches))
+    outcome = "finished"
+    for event in loop.run(state, batches):
+        outcome = "stopped" if isinstance(event, Stopped) else outcome
+    return outcome
+
+
+def resume(state: State, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:
+    """Take over the newest good checkpoint, if there is one."""
+    found = checkpoint.latest(folder.checkpoints)
+    if found is not None:
+        trained.check(found, folder, experiment, manifest)
+        state.load(found.tensors, found.position)
+
+
+def make_loop(
+    task: Task, experiment: Experiment, manifest: Manifest, device: torch.device, rank: int, world: int
+) -> Loop:
+    """The loop, with this worker's part of the validation images."""
+    images = min(manifest.rows("validation"), experiment.monitor.validation_images)
+    first, last = images * rank // world, images * (rank + 1) // world
+    return Loop(
+        training=experiment.training,
+        optimizer=experiment.optimizer,
+        monitor=experiment.monitor,
+        sampler=experiment.sampler.build(),
+        seed=experiment.seed,
+        validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
+        validation_first=first,
+        device=device,
+        rank=rank,
+        world=world,
+        should_stop=task.channel.stopping,
+    )
+
+
+class Recorder:
+    """Rank 0's part: everything that is written or shown while training."""
+
+    def __init__(self, task: Task, experiment: Experiment, manifest: Manifest, state: State) -> None:
+        self.task, self.experiment, self.manifest, self.state = task, experiment, manifest, state
+        self.folder = RunFolder(task.run)
+        self.spool = Spool(task.run)
+        self.forwarder = Forwarder(task.run, task.tracking_uri, task.run_id)
+        logging.getLogger("ndm").addHandler(WarningsToChannel(task.channel))
+
+    def follow(self, events: Any) -> str:
+        """Record the events as they come; returns "finished" or "stopped"."""
+        outcome, first, began = "finished", self.state.position, time.perf_counter()
+        shown: dict[str, Any] = {}
+        try:
+            for event in events:
+                match event:
+                    case Logged(position, metrics):
+                        self.spool.metrics(position, metrics)
+                        seconds = time.perf_counter() - began
+                        shown |= metrics | {"position": position, "seconds": seconds}
+                        shown["rate"] = (position - first) / seconds
+                        self.task.channel.publish(shown)
+                    case Sampled(position, raw):
+                        path = self.folder.samples / f"{position:012d}.png"
+                        figures.samples(raw, self.manifest.levels, path)
+                        self.spool.image("samples", position, path)
+                    case Checkpointable(position):
+                        self.spool.sync()
+                        self.save(position)
+                    case Stopped():
+                        outcome = "stopped"
+        finally:
+            self.spool.close()
+            self.forwarder.close(timeout=5.0)
+        return outcome
+
+    def save(self, position: int) -> None:
+        meta = {"experiment": self.experiment.digest(), "data": self.manifest.hash, "tracking": self.task.run_id}
+        checkpoint.write(
+            self.folder.checkpoints, position, self.state.tensors(), meta, self.experiment.monitor.keep
+        )

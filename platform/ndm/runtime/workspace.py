@@ -1,0 +1,104 @@
+"""What every verb on a run works with: the experiment, the run's folder, the data, and the line to the tracking server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ndm.build import build_objective
+from ndm.config import Experiment
+from ndm.data.manifest import Manifest
+from ndm.data.prepare import prepare
+from ndm.evaluation.cost import cost
+from ndm.runs import RunFolder
+from ndm.terminal import Terminal
+from ndm.tracking import runs as tracking
+from ndm.tracking.forward import Forwarder
+from ndm.tracking.provenance import provenance
+from ndm.tracking.spool import Spool
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FLUSH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An experiment with its place on disk."""
+
+    experiment: Experiment
+    root: Path
+    folder: RunFolder
+    data: Path
+    manifest: Manifest
+    terminal: Terminal
+
+    @classmethod
+    def open(cls, experiment: Experiment, folder: RunFolder, terminal: Terminal) -> "Workspace":
+        """Prepare the data if need be, and check that they are whole.
+
+        Raises:
+            UserError: the data cannot be prepared or are damaged.
+        """
+        root = folder.path.parent
+        data = prepare(experiment.data, root / "data", progress=terminal.progress)
+        manifest = Manifest.read(data)
+        manifest.check(data)
+        return cls(experiment, root, folder, data, manifest, terminal)
+
+    def tracking_uri(self) -> str:
+        return tracking.resolve_uri(self.experiment.tracking, self.root)
+
+    def open_tracking_run(self, workers: int) -> str:
+        """Create the MLflow run, or continue the one this run's folder names; returns its id.
+
+        Raises:
+            UserError: the tracking server does not answer.
+        """
+        known = self.folder.read("tracking").get("run_id")
+        counted = cost(build_objective(self.experiment, self.manifest.shape, self.manifest.levels))
+        run_id = tracking.ensure_run(
+            self.experiment.tracking,
+            self.root,
+            name=self.folder.name,
+            params=self.experiment.flat(),
+            tags={
+                "experiment": self.experiment.name,
+                "experiment_hash": self.experiment.digest(),
+                "data": f"{self.manifest.name} {self.manifest.version}",
+                "data_hash": self.manifest.hash,
+                "transform": self.experiment.transform.kind,
+                "workers": str(workers),
+                "parameters_denoiser": str(counted.denoiser_parameters),
+                "parameters_transform": str(counted.transform_parameters),
+                "step_cost_forward_evaluations": f"{counted.forward_evaluations:.2f}",
+                **provenance(REPOSITORY),
+            },
+            run_id=known,
+        )
+        self.folder.write("tracking", {"run_id": run_id})
+        return run_id
+
+    @contextmanager
+    def recording(self, run_id: str, at_end: str | None = None) -> Iterator[Spool]:
+        """A spool that is forwarded to the run; what the server does not take stays on disk for the next call.
+
+        With `at_end`, the run's status becomes it, or KILLED or FAILED by the way the block is left.
+        """
+        spool = Spool(self.folder.path)
+        status = "FAILED"
+        try:
+            yield spool
+            status = at_end
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            if at_end is not None and status is not None:
+                spool.status(status)
+            spool.close()
+            forwarder = Forwarder(self.folder.path, self.tracking_uri(), run_id)
+            if left := forwarder.close(timeout=FLUSH_SECONDS):
+                self.terminal.warn(
+                    f"The tracking server did not take {left} records of {self.folder.name}; they are kept in "
+                    "the run's folder and sent by the next command on this run."
+                )

@@ -1,0 +1,67 @@
+"""What a result depends on besides its configuration: the code, the versions, the kind of machine.
+
+Nothing here names a person, a host, a directory or the environment: runs are published.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from ndm import __version__
+
+LIBRARIES = ("torch", "ray", "mlflow", "numpy")
+LARGEST_HASHED = 1 << 20  # bytes; of a larger untracked file only name and size count
+
+
+def provenance(repository: Path) -> dict[str, str]:
+    """Tags for a run. `repository` is a directory of the Git work tree that the code runs from.
+
+    Keys: `git.commit`, `git.dirty` ("True", "False", "unknown" outside Git) and, if dirty, `git.diff` (12 hex
+    digits, equal for equal changes); `version.<library>`; `machine`, `cpus`, and `gpus` where torch is loaded
+    and sees any.
+    """
+    machine = {"machine": f"{platform.system()} {platform.machine()}", "cpus": str(os.cpu_count())}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        names = Counter(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        machine["gpus"] = ", ".join(f"{count} x {name}" for name, count in names.items())
+    return code(repository) | versions() | machine
+
+
+def code(repository: Path) -> dict[str, str]:
+    try:
+        commit = git(repository, "rev-parse", "HEAD").decode().strip()
+        changed = git(repository, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
+        top = Path(os.fsdecode(git(repository, "rev-parse", "--show-toplevel")).removesuffix("\n"))
+        untracked = git(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")[:-1]
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, not ours
+        return {"git.commit": "unknown", "git.dirty": "unknown"}
+    if not changed and not untracked:
+        return {"git.commit": commit, "git.dirty": "False"}
+    digest = hashlib.sha256(changed)
+    for name in untracked:
+        file = top / os.fsdecode(name)
+        size = file.lstat().st_size
+        small = file.is_file() and size <= LARGEST_HASHED
+        digest.update(b"%b\0%d\0" % (name, size) + (file.read_bytes() if small else b""))
+    return {"git.commit": commit, "git.dirty": "True", "git.diff": digest.hexdigest()[:12]}
+
+
+def git(repository: Path, *arguments: str) -> bytes:
+    command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", "-C", str(repository), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
+
+def versions() -> dict[str, str]:
+    found = {"version.ndm": __version__, "version.python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[f"version.{library}"] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found[f"version.{library}"] = "absent"
+    return found
