@@ -13,14 +13,13 @@ def main(options: Namespace) -> None:
     from pathlib import Path
 
     from ndm import presets
-    from ndm.data.manifest import Manifest
     from ndm.data.prepare import prepare
+    from ndm.data.shards import verify
     from ndm.terminal import Terminal
 
     experiment, terminal = presets.load(options.experiment, options.overrides), Terminal()
     folder = prepare(experiment.data, Path(experiment.storage.root) / "data", progress=terminal.progress)
-    manifest = Manifest.read(folder)
-    manifest.verify(folder)
+    manifest = verify(folder)
     rows = [(split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits]
     terminal.table([("data set", f"{manifest.name} {manifest.version}"), *rows, ("hash", manifest.hash), ("in", str(folder))])
 

@@ -102,15 +102,16 @@ class Experiment(Config):
 
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, and the name."""
-        tree = {k: v for k, v in self.model_dump(mode="json").items() if k not in WHERE and k != "name"}
-        return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        deciding = {key: value for key, value in self.flat(deciding=True).items() if key != "name"}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
         return self.run.name or f"{self.name}-{self.digest()[:8]}"
 
-    def flat(self) -> dict[str, Any]:
-        """Dotted keys to leaf values."""
-        return flatten(self.model_dump(mode="json"))
+    def flat(self, *, deciding: bool | None = None) -> dict[str, Any]:
+        """Dotted keys to leaf values: all, those that decide the result, or (False) only the others."""
+        leaves = flatten(self.model_dump(mode="json"))
+        return {k: v for k, v in leaves.items() if deciding is None or (k.partition(".")[0] not in WHERE) is deciding}
 
 
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler"})

@@ -1,7 +1,7 @@
 """Every variant of a family, found by file: a test file names its FAMILIES, a test asks for `config`.
 
-One case is the variant's default Config, and there is one more for each entry in `examples` of a field. A required or
-default `network` is a tiny mlp. So a new variant is tested as soon as its file exists.
+One case is the variant's default Config, and there is one more for each entry in `examples` of a field. A
+`network` is a tiny mlp. So a new variant is tested as soon as its file exists.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,15 +32,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def randomise() -> Callable[[nn.Module], nn.Module]:
-    """Moves every trainable parameter off its start: an output layer of zeros would hide mistakes behind it."""
+def randomise() -> Callable[..., nn.Module]:
+    """Moves every trainable parameter off its start: an output layer of zeros would hide mistakes."""
 
-    def apply(module: nn.Module) -> nn.Module:
-        generator = torch.Generator().manual_seed(7)
+    def apply(module: nn.Module, scale: float = 0.1, seed: int = 7) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in module.parameters():
                 if parameter.requires_grad:
-                    parameter += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                    noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                    parameter += scale * noise
         return module
 
     return apply

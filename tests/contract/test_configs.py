@@ -1,4 +1,4 @@
-"""Every variant's Config: its kind is its file's name, it survives JSON, and it refuses what it does not know."""
+"""Every variant's Config: its kind is its file's name, it survives JSON, it refuses what it does not know."""
 
 import importlib
 import json

@@ -23,7 +23,7 @@ def value(request) -> schedules.ScheduleValue:
 
 
 def target(head, value):
-    """(a, b) such that the output a x + b eps at z = alpha x + sigma eps gives x_hat = x, the head being linear."""
+    """(a, b) such that the output a x + b eps at z = alpha x + sigma eps gives x: heads are linear."""
     one, zero = torch.ones_like(value.alpha), torch.zeros_like(value.alpha)
     of_output, of_z = head(one, zero, value), head(zero, one, value)
     return (1 - of_z * value.alpha) / of_output, -of_z * value.sigma / of_output
@@ -48,5 +48,7 @@ def test_the_target_is_of_order_one(config, value):
 @pytest.mark.parametrize("kind", TARGETS)
 def test_the_usual_targets(kind, value):
     expected = TARGETS[kind](value)
-    for actual, known in zip(target(variant("ndm.heads", kind).Config().build(), value), expected, strict=True):
+    for actual, known in zip(
+        target(variant("ndm.heads", kind).Config().build(), value), expected, strict=True
+    ):
         torch.testing.assert_close(actual, known, rtol=1e-9, atol=1e-9)

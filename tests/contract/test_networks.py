@@ -1,4 +1,4 @@
-"""What every network promises: its output's shape, zero at the start, and forward mode in t with right gradients."""
+"""What every network promises: its output's shape, zeros at first, forward mode in t with right gradients."""
 
 import pytest
 import safetensors.torch
@@ -34,9 +34,11 @@ def test_output_shape_and_zero_at_the_start(config, outputs, timed, dtype):
 @pytest.mark.parametrize("shape", [(2,), (1, 1, 1), (1, 5, 3), (3, 6, 6)])
 def test_a_shape_of_data_works_or_is_refused_by_name(config, shape, randomise):
     try:
-        network = randomise(config.build(shape).double())
+        network, refusal = randomise(config.build(shape).double()), ""
     except UserError as error:
-        assert config.kind in str(error)
+        network, refusal = None, str(error)
+    if network is None:
+        assert config.kind in refusal
         return
     x, t = draw(shape)
     y = network(x, t)
@@ -67,7 +69,7 @@ def test_forward_mode_in_time_and_gradients_through_it(config, randomise, differ
     )
     for a, b in zip(actual, reference, strict=True):
         assert a.isfinite().all()
-        assert a.abs().sum() > 0
+        assert a.abs().max() > 1e-8
         close(a, b, 1e-9)
 
 

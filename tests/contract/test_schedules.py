@@ -1,4 +1,4 @@
-"""What every schedule promises: its end points, gamma = log(sigma^2 / alpha^2), and exact time derivatives."""
+"""What every schedule promises: end points, gamma = log(sigma^2 / alpha^2), and exact time derivatives."""
 
 import pytest
 import torch
@@ -28,8 +28,10 @@ def test_ends_and_signs(config, gamma_min, gap, t):
     close(value.d_gamma, 2 * (value.d_sigma / value.sigma - value.d_alpha / value.alpha), 1e-10)
 
 
-def test_gamma_increases_whatever_the_parameters(config, randomise):
-    value = randomise(config.build().double())(torch.linspace(0, 1, 1001, dtype=torch.float64))
+@pytest.mark.parametrize("seed", range(8))
+def test_gamma_increases_whatever_the_parameters(config, seed, randomise):
+    schedule = randomise(config.build().double(), scale=3.0, seed=seed)
+    value = schedule(torch.linspace(0, 1, 1001, dtype=torch.float64))
     assert (value.gamma.diff() > 0).all()
     assert (value.d_gamma > 0).all()
 
@@ -65,7 +67,7 @@ def test_gradients_in_time_and_parameters(config, randomise):
     gamma, d_gamma = value(t, *parameters)[4:]
     for gradient in torch.autograd.grad((gamma * d_gamma).sum(), [t, *parameters]):
         assert gradient.isfinite().all()
-        assert gradient.abs().sum() > 0
+        assert gradient.abs().max() > 1e-8
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])

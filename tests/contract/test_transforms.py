@@ -1,4 +1,4 @@
-"""What every transform promises: F(x, 0) = x exactly, dF/dt that is its derivative, and right gradients through both."""
+"""What every transform promises: F(x, 0) = x exactly, the right dF/dt, and right gradients through both."""
 
 import pytest
 import safetensors.torch
@@ -64,7 +64,7 @@ def test_gradients_through_value_and_derivative(config, shape, randomise, double
     expected = gradients(transform(x, t), double_vjp(lambda time: transform(x, time), t))
     for a, b in zip(gradients(*transform.dual(x, t)), expected, strict=True):
         assert a.isfinite().all()
-        assert a.abs().sum() > 0
+        assert a.abs().max() > 1e-8
         close(a, b, 1e-10)
 
 

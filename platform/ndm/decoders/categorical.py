@@ -1,6 +1,6 @@
 """Data of K levels v_k = 2(k + 1/2)/K - 1: p(v_k | z_0) = softmax_k(-(z_0 - alpha_0 v_k)^2 / (2 sigma_0^2)).
 
-Kingma et al., Variational Diffusion Models (arXiv 2107.00630), section 3.2, each dimension on its own. It is
+Kingma et al., Variational Diffusion Models (arXiv 2107.00630), each dimension on its own. It is
 a probability of the stored integers, so the bound is in nats (or bits) of them without an offset.
 """
 

@@ -13,6 +13,7 @@ from torch.nn.functional import silu
 
 from ndm import registry
 from ndm.networks._base import Network
+from ndm.networks._fourier import with_fourier
 from ndm.networks._time import TimeEmbedding
 
 
@@ -21,6 +22,8 @@ class Config(registry.Config):
     width: int = Field(256, gt=0)
     depth: int = Field(3, gt=0)
     """Number of hidden layers, besides the maps into and out of the width."""
+    fourier: tuple[float, ...] = Field((), examples=[(1.0, 4.0)])
+    """Frequencies f of extra inputs, see `_fourier`."""
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "MLP":
         return MLP(self, shape, outputs, timed)
@@ -33,14 +36,15 @@ class MLP(Network):
         self.shape = (outputs * shape[0], *shape[1:])
         self.embedding = TimeEmbedding(width) if timed else None
         self.times = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(config.depth) if timed)
-        self.first = nn.Linear(size, width)
+        self.fourier = config.fourier
+        self.first = nn.Linear(size * (1 + 2 * len(config.fourier)), width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
         self.last = nn.Linear(width, outputs * size)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        h = self.first(x.flatten(1))
+        h = self.first(with_fourier(x.flatten(1), self.fourier))
         if self.embedding is None:
             for hidden in self.hidden:
                 h = h + hidden(silu(h))

@@ -6,7 +6,6 @@ halved, which is the network of Kingma et al., Variational Diffusion Models (arX
 features of the input (appendix C) are the key `fourier`.
 """
 
-from math import pi
 from typing import Annotated, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn.functional import avg_pool2d, interpolate, silu
 from ndm import registry
 from ndm.errors import UserError
 from ndm.networks._base import Network
+from ndm.networks._fourier import with_fourier
 from ndm.networks._time import TimeEmbedding
 
 CHANNELS_PER_GROUP = 4
@@ -25,7 +25,7 @@ CHANNELS_PER_GROUP = 4
 
 class Config(registry.Config):
     kind: Literal["unet"] = "unet"
-    channels: int = Field(32, gt=0)
+    channels: int = Field(32, gt=0, examples=[8])
     multipliers: tuple[Annotated[int, Field(gt=0)], ...] = Field((1, 2), min_length=1, examples=[(1,)])
     """Channels of each level over `channels`; the image halves from one level to the next."""
     blocks: int = Field(2, gt=0)
@@ -33,8 +33,8 @@ class Config(registry.Config):
     attention: bool = Field(True, examples=[False])
     groups: int = Field(8, gt=0)
     """Most groups of a GroupNorm; fewer where the channels are few or do not divide."""
-    fourier: tuple[int, ...] = Field((), examples=[(0, 2)])
-    """Exponents n of the extra input features sin(2^n pi x) and cos(2^n pi x)."""
+    fourier: tuple[float, ...] = Field((), examples=[(1.0, 4.0)])
+    """Frequencies f of extra inputs, see `_fourier`."""
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "UNet":
         return UNet(self, shape, outputs, timed)
@@ -117,8 +117,7 @@ class UNet(Network):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         features = None if self.embedding is None else self.embedding(t)
-        angles = [2**n * pi * x for n in self.fourier]
-        h = self.first(torch.cat([x, *(a.sin() for a in angles), *(a.cos() for a in angles)], dim=1))
+        h = self.first(with_fourier(x, self.fourier))
         skips: list[Tensor] = []
         for i, block in enumerate(self.down):
             if i and i % self.blocks == 0:

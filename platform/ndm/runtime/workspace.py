@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ndm.build import build_objective
 from ndm.config import Experiment
-from ndm.data.manifest import Manifest
+from ndm.data.manifest import Manifest, check
 from ndm.data.prepare import prepare
 from ndm.evaluation.cost import cost
 from ndm.runs import RunFolder
@@ -41,9 +41,7 @@ class Workspace:
         """
         root = folder.path.parent
         data = prepare(experiment.data, root / "data", progress=terminal.progress)
-        manifest = Manifest.read(data)
-        manifest.check(data)
-        return cls(experiment, root, folder, data, manifest, terminal)
+        return cls(experiment, root, folder, data, check(data), terminal)
 
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)
@@ -60,8 +58,9 @@ class Workspace:
             self.experiment.tracking,
             self.root,
             name=self.folder.name,
-            params=self.experiment.flat(),
+            params=self.experiment.flat(deciding=True),
             tags={
+                **{key: str(value) for key, value in self.experiment.flat(deciding=False).items()},
                 "experiment": self.experiment.name,
                 "experiment_hash": self.experiment.digest(),
                 "data": f"{self.manifest.name} {self.manifest.version}",

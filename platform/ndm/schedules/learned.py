@@ -3,7 +3,7 @@
 phi(t) = floor t + (1 - floor) (m(t) - m(0)) / (m(1) - m(0)), m(t) = w t + sum_j b_j sigmoid(a_j (t - c_j)),
 
 with w, a_j, b_j > 0 through softplus: the monotone network of Kingma et al., Variational Diffusion Models
-(arXiv 2107.00630), appendix H, written as a sum of sigmoids. gamma' is at least floor (g_1 - g_0), which
+(arXiv 2107.00630), written as a sum of sigmoids. gamma' is at least floor (g_1 - g_0), which
 keeps the bound, whose integrand divides by gamma', finite. The derivative is written out, so that it is exact
 and cheap to differentiate.
 """

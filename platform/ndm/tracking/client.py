@@ -42,7 +42,7 @@ def masked(text: str) -> str:
 
 def reason(error: BaseException) -> str:
     """What lies at the bottom of an error, in a few words: "Connection refused"."""
-    while cause := error.__cause__ or error.__context__:
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = cause
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return masked(text.splitlines()[0][:200])

@@ -15,7 +15,7 @@ from pathlib import Path
 from ndm import __version__
 
 LIBRARIES = ("torch", "ray", "mlflow", "numpy")
-LARGEST_HASHED = 1 << 20  # bytes; of a larger untracked file only name and size count
+LARGEST_HASHED = 1 << 20  # bytes; of a larger file only name and size count
 
 
 def provenance(repository: Path) -> dict[str, str]:
@@ -36,19 +36,21 @@ def provenance(repository: Path) -> dict[str, str]:
 def code(repository: Path) -> dict[str, str]:
     try:
         commit = git(repository, "rev-parse", "HEAD").decode().strip()
-        changed = git(repository, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
         top = Path(os.fsdecode(git(repository, "rev-parse", "--show-toplevel")).removesuffix("\n"))
-        untracked = git(top, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")[:-1]
-    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, not ours
+        changed = git(top, "diff", "HEAD", "--name-only", "--no-renames", "--no-ext-diff", "-z")
+        untracked = git(top, "ls-files", "--others", "--exclude-standard", "-z")
+    except (OSError, subprocess.SubprocessError):  # no Git, no repository, no commit, somebody else's
         return {"git.commit": "unknown", "git.dirty": "unknown"}
-    if not changed and not untracked:
+    names = (changed + untracked).split(b"\0")[:-1]
+    if not names:
         return {"git.commit": commit, "git.dirty": "False"}
-    digest = hashlib.sha256(changed)
-    for name in untracked:
+    digest = hashlib.sha256()
+    for name in names:
         file = top / os.fsdecode(name)
-        size = file.lstat().st_size
-        small = file.is_file() and size <= LARGEST_HASHED
-        digest.update(b"%b\0%d\0" % (name, size) + (file.read_bytes() if small else b""))
+        size = file.stat().st_size if file.is_file() else -1
+        digest.update(b"%b\0%d\0" % (name, size))
+        if 0 < size <= LARGEST_HASHED:
+            digest.update(file.read_bytes())
     return {"git.commit": commit, "git.dirty": "True", "git.diff": digest.hexdigest()[:12]}
 
 

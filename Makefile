@@ -1,0 +1,35 @@
+# Each target sets up what it needs: python3 (3.11 or newer), pip and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 5000
+
+.PHONY: demo test check ui clean
+
+demo: $(VENV)/.installed ## train the demo model, score it, draw samples
+	$(BIN)/ndm train digits-ndm
+
+test: $(VENV)/.installed-dev check ## all checks and tests
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+ui: $(VENV)/.installed ## MLflow on the runs, on this machine only
+	$(BIN)/python -m ndm.tracking.server $(PORT)
+
+clean: ## the environment; runs/ is kept
+	rm -rf $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,103 @@
+"""What one reading task does: the batches of a rank, cut into blocks and spans, each a pure function of its number.
+
+A block is some consecutive global batches, about `BLOCK_BYTES` of this rank's examples: enough that its overhead is
+small, little enough that the first one is there at once. A span is the consecutive blocks that one task reads, one
+after another as a stream: a run of any length has at most `SPANS` tasks, so that starting takes the same fraction of a
+second for ten million blocks as for ten. A task that dies reads its span again.
+
+This module imports neither Ray nor torch: a reading process has to start quickly and stay small.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ndm.data.manifest import Manifest
+from ndm.data.order import Order
+from ndm.data.shards import binary, gather, unbinary
+
+BLOCK_BYTES = 4 * 2**20
+BLOCK_ROWS = 4096
+SPANS = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The global batches at positions start, start + batch_size, .. below stop, as rank `rank` of `world` sees them."""
+
+    folder: Path
+    manifest: Manifest
+    order: Order
+    start: int
+    stop: int
+    batch_size: int
+    rank: int
+    world: int
+    steps_per_block: int
+    """Global batches in a block."""
+
+    @property
+    def steps(self) -> int:
+        return len(range(self.start, self.stop, self.batch_size))
+
+    @property
+    def steps_per_span(self) -> int:
+        """Whole blocks."""
+        blocks = -(-self.steps // self.steps_per_block)
+        return -(-blocks // SPANS) * self.steps_per_block
+
+    @property
+    def spans(self) -> int:
+        return -(-self.steps // self.steps_per_span) if self.steps else 0
+
+    @property
+    def block_bytes(self) -> int:
+        """Of a full block."""
+        return self.steps_per_block * (self.batch_size // self.world) * (self.manifest.row_bytes + 8)
+
+
+def default_steps(row_bytes: int, rows: int) -> int:
+    """Batches in a block, if a rank's part of one is `rows` examples of `row_bytes`."""
+    return max(1, min(BLOCK_ROWS // rows, BLOCK_BYTES // (rows * row_bytes)))
+
+
+def read_span(plan: Plan, span: int) -> Iterator[pa.Table]:
+    """The blocks of a span. A table's row is this rank's part of one global batch: `position`, and the raw `examples` and
+    their `index` as one binary each."""
+    first = span * plan.steps_per_span
+    last = min(first + plan.steps_per_span, plan.steps)
+    for step in range(first, last, plan.steps_per_block):
+        yield read_block(plan, step, min(plan.steps_per_block, last - step))
+
+
+def read_block(plan: Plan, step: int, steps: int) -> pa.Table:
+    """Batches number step .. step + steps - 1 of the plan."""
+    starts = plan.start + plan.batch_size * np.arange(step, step + steps)
+    # The streams divide a batch, so every batch has the arrangement of the first.
+    places = plan.order.positions(plan.start, plan.batch_size, plan.rank, plan.world) - plan.start
+    index = plan.order.rows(starts[:, None] + places)
+    raw = gather(plan.folder, plan.manifest, "train", index.ravel()).raw.reshape(steps, -1)
+    return pa.table({"position": starts, "examples": binary(raw), "index": binary(index)})
+
+
+@dataclass(frozen=True)
+class Part:
+    """This rank's part of one global batch; the arrays are views and not writable."""
+
+    position: int
+    raw: NDArray[np.generic]
+    index: NDArray[np.int64]
+
+
+def parts(plan: Plan, table: pa.Table) -> Iterator[Part]:
+    """The batches in a table of `read_block`, without a copy."""
+    rows = plan.batch_size // plan.world
+    for batch in table.to_batches():
+        raw = unbinary(batch.column("examples"), plan.manifest.dtype, (rows, *plan.manifest.shape))
+        index = unbinary(batch.column("index"), "int64", (rows,))
+        for number, position in enumerate(batch.column("position").to_pylist()):
+            yield Part(position, raw[number], index[number])

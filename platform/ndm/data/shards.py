@@ -1,0 +1,153 @@
+"""Shards: Parquet files of raw examples, verified when they are read.
+
+Columns: `example`, a fixed-size binary of the raw bytes in C order (Parquet has no byte column: a list of uint8 is stored
+four times as large and read sixteen times slower); `label` and `index`, int64, the index being the row's number in its
+split. Shape, dtype and levels are in the schema's metadata. Nothing is compressed: pixels hardly shrink, and an
+uncompressed page is read at the speed of a copy. Numbers are little-endian.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ndm.data.cache import ByteCache
+from ndm.data.manifest import Manifest, Shard, damaged, missing
+from ndm.data.publish import publish
+
+CACHE_BYTES = 512 * 2**20
+"""Of verified shards that a process keeps; a stream reads from one or two at a time."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a split. What is read straight from a shard is not writable."""
+
+    raw: NDArray[np.uint8] | NDArray[np.float32]
+    """[n, *shape], as stored."""
+    labels: NDArray[np.int64]
+    """[n]."""
+    index: NDArray[np.int64]
+    """[n], row numbers in the split."""
+
+    def content_sha256(self) -> str:
+        """Of the raw bytes followed by the labels."""
+        content = hashlib.sha256(np.ascontiguousarray(self.raw))
+        content.update(np.ascontiguousarray(self.labels))
+        return content.hexdigest()
+
+
+_verified: ByteCache[Rows] = ByteCache(CACHE_BYTES)
+
+
+def binary(raw: NDArray[np.generic]) -> pa.FixedSizeBinaryArray:
+    """Examples [n, *shape] as a column of fixed-size binaries, without a copy."""
+    assert raw.flags.c_contiguous, "the bytes of an example must lie together"
+    width = raw[:1].nbytes if len(raw) else 1
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(raw), [None, pa.py_buffer(raw)])
+
+
+def unbinary(column: pa.Array, dtype: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """The examples [n, *shape] that lie in a column of fixed-size binaries: a view, not writable."""
+    kind = np.dtype(dtype)
+    numbers = np.frombuffer(column.buffers()[1], kind)
+    width = column.type.byte_width // kind.itemsize
+    return numbers[column.offset * width : (column.offset + len(column)) * width].reshape(len(column), *shape)
+
+
+def write_shard(folder: Path, file: str, rows: Rows, levels: int) -> Shard:
+    """Write a shard in one step, unless the very same file is there already; returns its entry in the manifest."""
+    table = pa.table({"example": binary(rows.raw), "label": rows.labels, "index": rows.index})
+    table = table.replace_schema_metadata(_metadata(rows.raw.shape[1:], str(rows.raw.dtype), levels))
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, row_group_size=len(table), compression="none", use_dictionary=False, write_statistics=False
+    )
+    content, path = sink.getvalue().to_pybytes(), folder / file
+    if not (path.is_file() and path.read_bytes() == content):
+        publish(path, content)
+    return Shard(
+        file=file,
+        rows=len(table),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        content_sha256=rows.content_sha256(),
+    )
+
+
+def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
+    """All rows of a shard, as views of the memory it was read into.
+
+    Raises:
+        UserError: it is missing, or differs from what the manifest says in size, SHA-256, rows or schema.
+    """
+    try:
+        content = (folder / shard.file).read_bytes()
+    except FileNotFoundError:
+        raise missing(folder, shard) from None
+    if len(content) != shard.bytes:
+        raise damaged(folder, shard, f"it has {len(content)} bytes, the manifest says {shard.bytes}")
+    if hashlib.sha256(content).hexdigest() != shard.sha256:
+        raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
+    table = pq.read_table(pa.BufferReader(content)).combine_chunks()
+    if table.num_rows != shard.rows:
+        raise damaged(folder, shard, f"it has {table.num_rows} rows, the manifest says {shard.rows}")
+    expected = _metadata(manifest.shape, manifest.dtype, manifest.levels)
+    if not expected.items() <= (table.schema.metadata or {}).items():
+        raise damaged(folder, shard, "its shape, dtype or levels are not those in the manifest")
+    raw = unbinary(table.column("example").chunk(0), manifest.dtype, manifest.shape)
+    return Rows(raw, table.column("label").to_numpy(), table.column("index").to_numpy())
+
+
+def verify(folder: Path) -> Manifest:
+    """The manifest, after reading every byte of every shard and hashing what lies in it.
+
+    Raises:
+        UserError: naming the first shard that differs.
+    """
+    manifest = Manifest.read(folder)
+    for split in manifest.splits:
+        for shard in manifest.shards(split):
+            if read_shard(folder, manifest, shard).content_sha256() != shard.content_sha256:
+                raise damaged(folder, shard, "its examples are not those of the manifest")
+    return manifest
+
+
+def gather(folder: Path, manifest: Manifest, split: str, index: NDArray[np.int64]) -> Rows:
+    """The rows of a split with the numbers `index`, in that order, writable. Shards are verified once per process.
+
+    Raises:
+        UserError: a shard is missing or damaged.
+    """
+    shards = manifest.shards(split)
+    first = np.cumsum([0, *(shard.rows for shard in shards)])
+    assert len(index) == 0 or 0 <= index.min() <= index.max() < first[-1], "there is no such row"
+    number = np.searchsorted(first, index, side="right") - 1
+    rows = Rows(
+        np.empty((len(index), *manifest.shape), manifest.dtype), np.empty(len(index), np.int64), np.array(index, np.int64)
+    )
+    for k in np.unique(number):
+        shard = shards[k]
+        key = str(folder), shard.file, shard.sha256
+        held = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard), lambda r: r.raw.nbytes)
+        here = np.flatnonzero(number == k)
+        there = index[here] - first[k]
+        assert np.array_equal(held.index[there], index[here]), "the shards are not in the order of their rows"
+        rows.raw[here], rows.labels[here] = held.raw[there], held.labels[there]
+    return rows
+
+
+def read_rows(folder: Path, manifest: Manifest, split: str, start: int, stop: int) -> Rows:
+    """Rows start .. stop - 1 of a split; errors as for `gather`."""
+    return gather(folder, manifest, split, np.arange(start, stop))
+
+
+def _metadata(shape: tuple[int, ...], dtype: str, levels: int) -> Mapping[bytes, bytes]:
+    about = {"shape": json.dumps(list(shape)), "dtype": dtype, "levels": str(levels)}
+    return {key.encode(): value.encode() for key, value in about.items()}
