@@ -19,7 +19,7 @@ check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/lint-imports
 
 ui: $(VENV)/.installed ## MLflow on the runs, on this machine only
-	$(BIN)/python -m ndm.tracking.server $(PORT)
+	$(BIN)/ndm ui --port $(PORT)
 
 clean: ## the environment; runs/ is kept
 	rm -rf $(VENV)

@@ -14,12 +14,12 @@ def main(options: Namespace) -> None:
 
     from ndm import presets
     from ndm.data.prepare import prepare
-    from ndm.data.shards import verify
+    from ndm.data.manifest import check
     from ndm.terminal import Terminal
 
     experiment, terminal = presets.load(options.experiment, options.overrides), Terminal()
-    folder = prepare(experiment.data, Path(experiment.storage.root) / "data", progress=terminal.progress)
-    manifest = verify(folder)
+    folder = prepare(experiment.data, Path(experiment.storage.root) / "data", progress=terminal.count("preparing examples"))
+    manifest = check(folder)
     rows = [(split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits]
     terminal.table([("data set", f"{manifest.name} {manifest.version}"), *rows, ("hash", manifest.hash), ("in", str(folder))])
 

@@ -3,7 +3,6 @@
 import argparse
 import ast
 import difflib
-import os
 import runpy
 import signal
 import sys
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def job(body: Callable[[argparse.Namespace], None], description: str, *, target: str = "EXPERIMENT", **flags: str) -> int:
+def job(body: Callable[[argparse.Namespace], None], description: str | None, *, target: str = "EXPERIMENT", **flags: str) -> int:
     """Run a job script's body with parsed arguments; a user's mistake becomes one sentence and status 2.
 
     `flags` are the script's own switches, name -> help; `options.experiment` and `options.overrides` are always there.
@@ -56,16 +55,18 @@ def job(body: Callable[[argparse.Namespace], None], description: str, *, target:
     for name, text in flags.items():
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
     options = parser.parse_intermixed_args()
+    return guarded(lambda: body(options))
+
+
+def guarded(body: Callable[[], None]) -> int:
+    """Run a body; a user's mistake becomes one sentence and status 2, an interrupt status 130."""
     # A stop from a scheduler is handled like Ctrl-C: save, mark the run KILLED, leave.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        body(options)
+        body()
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
     return 0

@@ -9,6 +9,7 @@ import hashlib
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 WORDS_PER_COUNTER = 4  # one Philox4x64 counter yields four 64-bit words
@@ -21,13 +22,13 @@ class Stream:
         digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
         self._key = np.frombuffer(digest[:16], np.uint64)
 
-    def _uniform(self, start: int, count: int, size: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    def _uniform(self, start: int, count: int, size: int) -> NDArray[np.float64]:
         counters = -(-size // WORDS_PER_COUNTER)
         first = start * counters
         counter = np.array([first & (2**64 - 1), first >> 64, 0, 0], np.uint64)
         words = np.random.Philox(counter=counter, key=self._key).random_raw(count * counters * WORDS_PER_COUNTER)
         blocks = words.reshape(count, counters * WORDS_PER_COUNTER)[:, :size]
-        return ((blocks >> np.uint64(11)) + 0.5) * 2.0**-53
+        return ((blocks >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
     def uniform(self, start: int, count: int, shape: tuple[int, ...] = ()) -> Tensor:
         """Float64 uniforms in (0, 1) for positions start .. start + count - 1; shape [count, *shape]."""

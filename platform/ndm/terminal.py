@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 QUIET_SECONDS = 10.0
 
@@ -34,6 +34,10 @@ class Terminal:
         elif done or now - self._last >= QUIET_SECONDS:
             print(line, flush=True)
             self._last = now
+
+    def count(self, what: str) -> Callable[[int, int], None]:
+        """A progress callback, (done, of all), that shows `what` is being counted."""
+        return lambda done, total: self.progress(f"{what}: {done} of {total}", done == total)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Two columns."""

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import binary, gather, unbinary
+from ndm.errors import UserError
 
 BLOCK_BYTES = 4 * 2**20
 BLOCK_ROWS = 4096
+BLOCKS_PER_SPAN = 16  # a task costs ten milliseconds
 SPANS = 512
 
 
@@ -46,13 +48,13 @@ class Plan:
 
     @property
     def steps_per_span(self) -> int:
-        """Whole blocks."""
+        """A whole number of blocks."""
         blocks = -(-self.steps // self.steps_per_block)
-        return -(-blocks // SPANS) * self.steps_per_block
+        return max(BLOCKS_PER_SPAN, -(-blocks // SPANS)) * self.steps_per_block
 
     @property
     def spans(self) -> int:
-        return -(-self.steps // self.steps_per_span) if self.steps else 0
+        return -(-self.steps // self.steps_per_span)
 
     @property
     def block_bytes(self) -> int:
@@ -66,38 +68,52 @@ def default_steps(row_bytes: int, rows: int) -> int:
 
 
 def read_span(plan: Plan, span: int) -> Iterator[pa.Table]:
-    """The blocks of a span. A table's row is this rank's part of one global batch: `position`, and the raw `examples` and
-    their `index` as one binary each."""
+    """The blocks of a span, one table each.
+
+    A table's row is this rank's part of one global batch: its `position`, and the raw `examples` and their `index` as one
+    binary each. A user's mistake travels as a last row with nothing but an `error`: Ray would wrap an exception in its own.
+    """
     first = span * plan.steps_per_span
     last = min(first + plan.steps_per_span, plan.steps)
-    for step in range(first, last, plan.steps_per_block):
-        yield read_block(plan, step, min(plan.steps_per_block, last - step))
+    try:
+        for step in range(first, last, plan.steps_per_block):
+            yield _block(plan, step, min(plan.steps_per_block, last - step))
+    except UserError as error:
+        yield pa.Table.from_pylist([{"error": str(error)}], schema=_schema(plan))
 
 
-def read_block(plan: Plan, step: int, steps: int) -> pa.Table:
-    """Batches number step .. step + steps - 1 of the plan."""
+def batches(plan: Plan, table: pa.Table) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.int64]]]:
+    """(position, raw [b, *shape], index [b]) of the batches in a table; the arrays are views of it, not writable.
+
+    Raises:
+        UserError: the sentence of the reading process.
+    """
+    rows = plan.batch_size // plan.world
+    for chunk in table.to_batches():
+        for error in chunk.column("error").drop_null().to_pylist():
+            raise UserError(error)
+        raw = unbinary(chunk.column("examples"), plan.manifest.dtype, (rows, *plan.manifest.shape))
+        index = unbinary(chunk.column("index"), "int64", (rows,))
+        yield from zip(chunk.column("position").to_pylist(), raw, index, strict=True)
+
+
+def _block(plan: Plan, step: int, steps: int) -> pa.Table:
+    """The table of the batches number step .. step + steps - 1 of the plan."""
     starts = plan.start + plan.batch_size * np.arange(step, step + steps)
     # The streams divide a batch, so every batch has the arrangement of the first.
     places = plan.order.positions(plan.start, plan.batch_size, plan.rank, plan.world) - plan.start
     index = plan.order.rows(starts[:, None] + places)
     raw = gather(plan.folder, plan.manifest, "train", index.ravel()).raw.reshape(steps, -1)
-    return pa.table({"position": starts, "examples": binary(raw), "index": binary(index)})
+    return pa.table([starts, binary(raw), binary(index), pa.nulls(steps, pa.string())], schema=_schema(plan))
 
 
-@dataclass(frozen=True)
-class Part:
-    """This rank's part of one global batch; the arrays are views and not writable."""
-
-    position: int
-    raw: NDArray[np.generic]
-    index: NDArray[np.int64]
-
-
-def parts(plan: Plan, table: pa.Table) -> Iterator[Part]:
-    """The batches in a table of `read_block`, without a copy."""
+def _schema(plan: Plan) -> pa.Schema:
     rows = plan.batch_size // plan.world
-    for batch in table.to_batches():
-        raw = unbinary(batch.column("examples"), plan.manifest.dtype, (rows, *plan.manifest.shape))
-        index = unbinary(batch.column("index"), "int64", (rows,))
-        for number, position in enumerate(batch.column("position").to_pylist()):
-            yield Part(position, raw[number], index[number])
+    return pa.schema(
+        {
+            "position": pa.int64(),
+            "examples": pa.binary(rows * plan.manifest.row_bytes),
+            "index": pa.binary(rows * 8),
+            "error": pa.string(),
+        }
+    )

@@ -1,11 +1,11 @@
 """The nets behind x_hat and F. One variant, one file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.networks._base import Network as Network
 
 if TYPE_CHECKING:
-    from typing import Any as AnyConfig
+    AnyConfig = Any
 else:
     AnyConfig = registry.union(__name__)

@@ -1,6 +1,6 @@
 """Variational bounds to train on. One variant, one file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.objectives._base import Noise as Noise
@@ -8,6 +8,6 @@ from ndm.objectives._base import Objective as Objective
 from ndm.objectives._base import Terms as Terms
 
 if TYPE_CHECKING:
-    from typing import Any as AnyConfig
+    AnyConfig = Any
 else:
     AnyConfig = registry.union(__name__)

@@ -77,9 +77,9 @@ class NDM(nn.Module):
         """KL(q(z_1 | x) || N(0, I)) = [alpha_1^2 |F(x,1)|^2 + D (sigma_1^2 - 1 - ln sigma_1^2)] / 2, nats, shape [B]."""
         one = torch.ones(len(x), dtype=x.dtype, device=x.device)
         end = self.at(one, x)
-        f_1 = self.transform(x, one) if f_1 is None else f_1
+        mean = end.alpha * (self.transform.path(x, (one,))[0] if f_1 is None else f_1)
         variance = end.sigma**2
-        return ((end.alpha * f_1) ** 2 + variance - 1 - variance.log()).flatten(1).sum(1) / 2
+        return (mean**2 + variance - 1 - variance.log()).flatten(1).sum(1) / 2
 
     def step_kl(self, gap_s: Tensor, gap_t: Tensor, s: ScheduleValue, t: ScheduleValue) -> Tensor:
         """KL(q(z_s | z_t, x) || q(z_s | z_t, x_hat)) in nats, shape [B]; gap = F(x, .) - F(x_hat, .).

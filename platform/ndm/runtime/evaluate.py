@@ -18,10 +18,7 @@ FIGURE_POINTS = 2000
 def evaluate(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     """Bound of every image of the split, exactly once each: the recipe and the summary. Needs a running Ray."""
     folder, manifest, experiment = workspace.folder, workspace.manifest, workspace.experiment
-
-    def progress(done: int, images: int) -> None:
-        workspace.terminal.progress(f"scored {done} of {images} {experiment.evaluation.split} images", done == images)
-
+    progress = workspace.terminal.count(f"scoring {experiment.evaluation.split} images")
     table, made = score_split(folder, experiment, workspace.data, manifest, progress)
     bits = summary(table, manifest.dimensions)
     path = folder.likelihood / f"{made['split']}-{made['estimator']}.parquet"

@@ -1,5 +1,6 @@
 """An embedded Ray for one command: closed by default, on loopback, with room for the data tasks."""
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def session(root: Path, workers: int) -> Iterator[None]:
         num_cpus=max(os.cpu_count() or 1, workers) + SPARE_CPUS,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     try:
         yield

@@ -15,7 +15,7 @@ from ndm.terminal import Terminal
 from ndm.tracking import runs as tracking
 from ndm.tracking.forward import Forwarder
 from ndm.tracking.provenance import provenance
-from ndm.tracking.spool import Spool
+from ndm.tracking.spool import Spool, Status
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS = 60.0
@@ -40,7 +40,7 @@ class Workspace:
             UserError: the data cannot be prepared or are damaged.
         """
         root = folder.path.parent
-        data = prepare(experiment.data, root / "data", progress=terminal.progress)
+        data = prepare(experiment.data, root / "data", progress=terminal.count("preparing examples"), verify=False)
         return cls(experiment, root, folder, data, check(data), terminal)
 
     def tracking_uri(self) -> str:
@@ -78,13 +78,13 @@ class Workspace:
         return run_id
 
     @contextmanager
-    def recording(self, run_id: str, at_end: str | None = None) -> Iterator[Spool]:
+    def recording(self, run_id: str, at_end: Status | None = None) -> Iterator[Spool]:
         """A spool that is forwarded to the run; what the server does not take stays on disk for the next call.
 
         With `at_end`, the run's status becomes it, or KILLED or FAILED by the way the block is left.
         """
         spool = Spool(self.folder.path)
-        status = "FAILED"
+        status: Status | None = "FAILED"
         try:
             yield spool
             status = at_end

@@ -1,12 +1,12 @@
 """Samplers. One variant, one file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.sampling._base import Draw as Draw
 from ndm.sampling._base import Sampler as Sampler
 
 if TYPE_CHECKING:
-    from typing import Any as AnyConfig
+    AnyConfig = Any
 else:
     AnyConfig = registry.union(__name__)

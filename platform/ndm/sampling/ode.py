@@ -3,11 +3,11 @@
 For NDM, u = d(alpha F)/dt + (sigma'/sigma)(z - alpha F) at F(x_hat, t) with x_hat held fixed in the time derivative.
 """
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field
 from torch import Tensor
-from torchdiffeq import odeint
+from torchdiffeq import odeint  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from ndm import registry
 from ndm.model import Model
@@ -38,7 +38,6 @@ class Ode(Sampler):
 
         # An adaptive step may overshoot the end, where the schedule is undefined; step_t makes it land on t = 0.
         times = z.new_tensor([1.0, 0.0])
-        path = odeint(
-            velocity, z, times, rtol=self.tolerance, atol=self.tolerance, method="dopri5", options={"step_t": times[1:]}
-        )
-        return Draw(cast(Tensor, path)[-1], evaluations)
+        solver: dict[str, Any] = {"rtol": self.tolerance, "atol": self.tolerance, "method": "dopri5", "options": {"step_t": times[1:]}}
+        path = cast(Tensor, odeint(velocity, z, times, **solver))
+        return Draw(path[-1], evaluations)

@@ -1,6 +1,6 @@
 """Noise schedules. One variant, one file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.schedules._base import Schedule as Schedule
@@ -9,6 +9,6 @@ from ndm.schedules._base import ScheduleValue as ScheduleValue
 from ndm.schedules._base import variance_preserving as variance_preserving
 
 if TYPE_CHECKING:
-    from typing import Any as AnyConfig
+    AnyConfig = Any
 else:
     AnyConfig = registry.union(__name__)

@@ -100,10 +100,11 @@ class Forwarder:
             records, end = self._next_records()
             if records:
                 self._deliver(self._client, records)
-            new = self._folder / f"{CURSOR}.new"
-            new.write_text(str(end))
-            new.replace(self._folder / CURSOR)
-            return True
+            if end:  # else another process sent them just before the lock was free
+                new = self._folder / f"{CURSOR}.new"
+                new.write_text(str(end))
+                new.replace(self._folder / CURSOR)
+            return end > 0
         finally:
             fcntl.flock(lock, fcntl.LOCK_UN)  # closing would leave it with a child forked in the meantime
             os.close(lock)

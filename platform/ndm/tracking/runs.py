@@ -5,7 +5,7 @@ only a delay (`ndm.tracking.forward`).
 """
 
 import hashlib
-import sqlite3
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 from ndm import registry
 from ndm.errors import UserError
 from ndm.tracking.client import connect, explained, masked
+from ndm.tracking.database import SQLITE, artifacts_of, open_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
-SQLITE = "sqlite:///"
 
 
 class TrackingConfig(registry.Config):
@@ -45,7 +45,7 @@ def resolve_uri(config: TrackingConfig, root: Path) -> str:
             f'tracking.uri "{masked(uri)}" cannot be used: give http(s)://host:port of an MLflow server '
             "(which any other database belongs behind), sqlite:///path/mlflow.db, or leave it out."
         )
-    return f"{SQLITE}{Path(path).absolute()}"
+    return f"{SQLITE}{os.path.abspath(path)}"
 
 
 def ensure_run(
@@ -91,29 +91,10 @@ def ensure_run(
     return run.info.run_id
 
 
-def open_database(uri: str) -> None:
-    """MLflow tries for minutes to open a database that it cannot open or write; SQLite says so at once."""
-    file = Path(uri.removeprefix(SQLITE))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        finally:
-            connection.close()
-    except (OSError, sqlite3.Error) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"The tracking database {file} cannot be used ({why}): mend it, or set tracking.uri."
-        ) from None
-
-
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    artifacts = None
-    if uri.startswith(SQLITE):
-        artifacts = (Path(uri.removeprefix(SQLITE)).parent / "artifacts").as_uri()
+    artifacts = artifacts_of(uri).as_uri() if uri.startswith(SQLITE) else None
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:

@@ -1,10 +1,10 @@
 """The command line of a tracking server for one person on one machine."""
 
 import sys
-from pathlib import Path
 
 from ndm.errors import UserError
 from ndm.tracking.client import masked
+from ndm.tracking.database import SQLITE, artifacts_of
 
 
 def ui_command(uri: str, port: int = 5000) -> list[str]:
@@ -15,22 +15,10 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     Raises:
         UserError: `uri` is a server already.
     """
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         raise UserError(f"{masked(uri)} is a tracking server already: open it in a browser.")
-    artifacts = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
-    return [
-        *("env", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true"),
-        *(
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ),
-        *("--backend-store-uri", uri, "--artifacts-destination", str(artifacts)),
-    ]
+    environment = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true"
+    address = f"--host 127.0.0.1 --port {port} --workers 1"
+    storage = ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts_of(uri))]
+    mlflow = [sys.executable, "-m", "mlflow", "server"]
+    return ["env", *environment.split(), *mlflow, *address.split(), *storage]

@@ -22,5 +22,5 @@ class Ema:
     def update(self, objective: Objective, step: int) -> None:
         """Follow the weights after optimiser step `step` (1, 2, ...)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, weights = list(self.objective.parameters()), list(objective.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateUsage]
+        for average, weight in zip(self.objective.parameters(), objective.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)

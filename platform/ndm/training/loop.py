@@ -177,7 +177,7 @@ class Loop:
         """Mean of the per-example sums over all workers, shape [3]."""
         total = torch.cat([sums, sums.new_tensor([count])])
         if self.world > 1:
-            dist.all_reduce(total)
+            dist.all_reduce(total)  # pyright: ignore[reportUnknownMemberType]
         return (total[:3] / total[3]).cpu()
 
     def _validate(self, state: State) -> Tensor:
@@ -205,7 +205,7 @@ class Loop:
 
 def _metrics(split: str, means: Tensor, model: Model) -> dict[str, float]:
     """Named metrics from the mean terms: the bound and its parts in bits per dimension."""
-    bits = bits_per_dim(means, math.prod(model.shape)).tolist()
+    bits = [float(value) for value in bits_per_dim(means, math.prod(model.shape))]
     return {f"{split}/bits_per_dim": sum(bits)} | {
         f"{split}/{name}": value for name, value in zip(Terms._fields, bits, strict=True)
     }

@@ -18,11 +18,10 @@ class State:
 
     def tensors(self) -> Tensors:
         """{"model": ..., "ema": ..., "optimizer": ...}, each name -> tensor, for a checkpoint."""
-        names = {parameter: name for name, parameter in self.objective.named_parameters()}
         moments = {
-            f"{names[parameter]}/{key}": value
-            for parameter, entries in self.optimizer.state.items()
-            for key, value in entries.items()
+            f"{name}/{key}": value
+            for name, parameter in self.objective.named_parameters()
+            for key, value in self.optimizer.state[parameter].items()
         }
         return {
             "model": dict(self.objective.state_dict()),

@@ -1,6 +1,7 @@
 """One optimiser step on this worker's part of a global batch."""
 
 import contextlib
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,8 @@ from ndm.randomness import Stream
 from ndm.training.state import State
 
 
-class Slots(NamedTuple):
+@dataclass(frozen=True)
+class Slots:
     """This worker's places in the global batch that starts at `position`."""
 
     position: int
@@ -58,8 +60,8 @@ def step(
         alone = contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
         with alone:
             terms: Terms = module(x_part, Noise(*noise_part))
-            (terms.total.sum() / len(x)).backward()
+            (terms.total.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
         sums += torch.stack([term.detach().sum() for term in terms])
     norm = torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip)
-    state.optimizer.step()
+    state.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     return Step(sums, norm)

@@ -24,8 +24,12 @@ class Transform(nn.Module, ABC):
         One forward-mode product in t, in one pass with the value; a transform whose derivative has a closed form
         overrides it. Gradients flow through both, to x and to the parameters.
         """
-        value, derivative = torch.func.jvp(lambda time: self(x, time), (t,), (torch.ones_like(t),))
-        return value, derivative
+
+
+        def at(time: Tensor) -> Tensor:
+            return self(x, time)
+
+        return torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
 
     def path(self, x: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
         """[F(x, t) for t in times], in one evaluation of the network on the concatenated batch."""

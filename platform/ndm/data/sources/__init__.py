@@ -1,12 +1,12 @@
 """Where data sets come from. One variant, one file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.data.sources._base import Examples as Examples
 from ndm.data.sources._base import SourceConfig as SourceConfig
 
 if TYPE_CHECKING:
-    from typing import Any as AnyConfig
+    AnyConfig = Any
 else:
     AnyConfig = registry.union(__name__)

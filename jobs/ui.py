@@ -1,0 +1,34 @@
+"""Open MLflow on the runs of a folder, on this machine only.
+
+For runs that were logged to a tracking server, open that server's address in a browser instead.
+"""
+
+import argparse
+import os
+import sys
+
+from ndm.cli import guarded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--root", default="runs", help="the folder of runs (storage.root), default: runs")
+    parser.add_argument("--port", type=int, default=5000, help="default: 5000")
+    options = parser.parse_args()
+
+    from pathlib import Path
+
+    from ndm.errors import UserError
+    from ndm.tracking.runs import TrackingConfig, resolve_uri
+    from ndm.tracking.server import ui_command
+
+    root = Path(options.root).absolute()
+    if not (root / "mlflow.db").is_file():
+        raise UserError(f"There are no runs in {options.root}/ yet; train one: ndm train digits-tiny")
+    command = ui_command(resolve_uri(TrackingConfig(), root), options.port)
+    print(f"MLflow: http://127.0.0.1:{options.port}  (Ctrl-C ends it)", flush=True)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
