@@ -8,9 +8,10 @@ second for ten million blocks as for ten. A task that dies reads its span again.
 This module imports neither Ray nor torch: a reading process has to start quickly and stay small.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from ndm.errors import UserError
 BLOCK_BYTES = 4 * 2**20
 BLOCK_ROWS = 4096
 BLOCKS_PER_SPAN = 16  # a task costs ten milliseconds
-SPANS = 512
+SPANS = 256
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ def default_steps(row_bytes: int, rows: int) -> int:
     return max(1, min(BLOCK_ROWS // rows, BLOCK_BYTES // (rows * row_bytes)))
 
 
-def read_span(plan: Plan, span: int) -> Iterator[pa.Table]:
-    """The blocks of a span, one table each.
+def read_span(items: Mapping[str, NDArray[np.int64]], plan: Plan) -> Iterator[pa.Table]:
+    """The blocks of the span whose number is the one item, one table each.
 
-    A table's row is this rank's part of one global batch: its `position`, and the raw `examples` and their `index` as one
-    binary each. A user's mistake travels as a last row with nothing but an `error`: Ray would wrap an exception in its own.
+    A table's row is this rank's part of one global batch: its `position`, and the raw `examples` and their `index` as
+    one binary each. A user's mistake travels as a last row with nothing but an `error`: Ray would wrap an exception in
+    a report of its own.
     """
+    (span,) = items["item"].tolist()
     first = span * plan.steps_per_span
     last = min(first + plan.steps_per_span, plan.steps)
     try:
@@ -82,7 +85,7 @@ def read_span(plan: Plan, span: int) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist([{"error": str(error)}], schema=_schema(plan))
 
 
-def batches(plan: Plan, table: pa.Table) -> Iterator[tuple[int, NDArray[np.generic], NDArray[np.int64]]]:
+def batches(plan: Plan, table: pa.Table) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int64]]]:
     """(position, raw [b, *shape], index [b]) of the batches in a table; the arrays are views of it, not writable.
 
     Raises:

@@ -18,7 +18,7 @@ class ByteCache(Generic[V]):
         self._lock = RLock()
 
     def get(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int]) -> V:
-        """The value of `key`, made if it is not held. A value above the whole budget is held until the next one comes."""
+        """The value of `key`, made if it is not held. One above the whole budget is held until the next one comes."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

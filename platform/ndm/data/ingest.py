@@ -4,16 +4,15 @@ The whole run is ONE execution of one dataset, because each execution costs seco
 dataset's items are spans (see `ndm.data.blocks`); a reading task turns its span into a stream of verified blocks. Two
 tasks read at a time, `READ_AHEAD_BYTES` ahead of the training.
 
-A reading task asks for `TASK_CPUS` of a CPU. Whoever launches the training must leave `READERS * TASK_CPUS` of a CPU free
-for each rank: if the training workers hold every CPU, no task ever starts and the training waits for ever, without an
-error.
+A reading task asks for `TASK_CPUS` of a CPU. Whoever launches the training must leave `READERS * TASK_CPUS` of a CPU
+free for each rank: if the training workers hold every CPU, no task ever starts and the training waits for ever, without
+an error.
 """
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray.data
 import torch
@@ -28,6 +27,9 @@ TASK_CPUS = 0.1
 READERS = 2
 READ_AHEAD_BYTES = 64 * 2**20
 """Of the object store, for each rank; without a limit Ray would fill a share of it with blocks not yet needed."""
+
+CHATTER = {"progress": logging.ERROR, "execution.streaming_executor": logging.WARNING}
+"""Ray Data says that it shows no progress, and when it is done."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ def batches(
     iterator stops the reading.
 
     Raises:
-        UserError: at once if the batch size or the world does not fit the streams of the order; on the way if a shard is
-            missing or damaged.
+        UserError: at once if the batch size or the world does not fit the streams of the order; on the way if a shard
+            is missing or damaged.
     """
     order.require(batch_size, world)
-    assert 0 <= rank < world and order.count == manifest.rows("train")
+    assert 0 <= rank < world
+    assert order.count == manifest.rows("train"), "the order is of other data"
     steps = steps_per_block or blocks.default_steps(manifest.row_bytes, batch_size // world)
     plan = Plan(folder.resolve(), manifest, order, start, stop, batch_size, rank, world, steps)
     return _follow(plan, prefetch) if plan.spans else iter(())
@@ -83,7 +86,8 @@ def _follow(plan: Plan, prefetch: int) -> Iterator[Batch]:
 
 def _dataset(plan: Plan) -> ray.data.Dataset:
     """The blocks of the plan, in order."""
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it reports that it reports nothing
+    for chatter, level in CHATTER.items():
+        logging.getLogger(f"ray.data._internal.{chatter}").setLevel(level)
     dataset = ray.data.from_items(list(range(plan.spans)), override_num_blocks=plan.spans)
     context = dataset.context
     context.enable_progress_bars = False
@@ -96,14 +100,9 @@ def _dataset(plan: Plan) -> ray.data.Dataset:
         object_store_memory=max(READ_AHEAD_BYTES, 8 * plan.block_bytes)
     )
     return dataset.map_batches(
-        _read,
+        blocks.read_span,  # pyright: ignore[reportArgumentType]
         fn_kwargs={"plan": plan},
         batch_size=1,
         num_cpus=TASK_CPUS,
-        compute=ray.data.TaskPoolStrategy(size=READERS),
+        compute=ray.data.TaskPoolStrategy(size=min(READERS, plan.spans)),
     )
-
-
-def _read(items: dict[str, Any], plan: Plan) -> Iterator[Any]:
-    for span in items["item"].tolist():
-        yield from blocks.read_span(plan, span)

@@ -109,14 +109,18 @@ class Manifest(Record):
         try:
             text = (folder / FILE).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"The data set {folder.name} is not prepared here; prepare it with: ndm prepare EXPERIMENT") from None
+            raise UserError(
+                f"The data set {folder.name} is not prepared here; prepare it with: ndm prepare EXPERIMENT"
+            ) from None
         try:
             tree = json.loads(text)
         except ValueError:
             raise UserError(f"{FILE} of the data set {folder.name} is not JSON; {REMEDY}") from None
         found = tree.get("format") if isinstance(tree, dict) else None
         if found != FORMAT:
-            raise UserError(f"{FILE} of the data set {folder.name} has format {found}, this program reads {FORMAT}; {REMEDY}")
+            raise UserError(
+                f"{FILE} of the data set {folder.name} has format {found}, this program reads {FORMAT}; {REMEDY}"
+            )
         try:
             manifest = cls.model_validate_json(text)
         except ValidationError as error:

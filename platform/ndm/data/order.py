@@ -1,9 +1,9 @@
 """The order of training examples: a pure function from a position to a row.
 
-Positions count examples seen and never end. Epoch e is the positions [e N, (e + 1) N) and shows each of the N rows once.
-Position p belongs to the canonical stream p mod S. In epoch e, stream s has c_{e,s} of the positions; the shards are
-permuted, their rows laid end to end and cut into S segments of lengths c_{e,0} .. c_{e,S-1}, and within its segment each
-window of `window` consecutive rows is permuted. So
+Positions count examples seen and never end. Epoch e is the positions [e N, (e + 1) N) and shows each of the N rows
+once. Position p belongs to the canonical stream p mod S. In epoch e, stream s has c_{e,s} of the positions; the shards
+are permuted, their rows laid end to end and cut into S segments of lengths c_{e,0} .. c_{e,S-1}, and within its segment
+each window of `window` consecutive rows is permuted. So
 - a stream reads one or two shards at a time;
 - a batch of B takes B / S rows of each stream, and a rank of W owns S / W whole streams: the batches are the same for
   every W;
@@ -32,7 +32,7 @@ class Order:
     def __init__(
         self, shard_rows: Sequence[int], data_hash: str, seed: int, streams: int, window: int = WINDOW
     ) -> None:
-        assert min(shard_rows, default=0) > 0 and streams > 0 and window > 0
+        assert min(*shard_rows, streams, window) > 0
         self.shard_rows = tuple(shard_rows)
         self.count = sum(shard_rows)
         self.data_hash, self.seed, self.streams, self.window = data_hash, seed, streams, window
@@ -70,8 +70,8 @@ class Order:
     def batch(self, start: int, size: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
         """Row numbers of one rank's part, [size / world], of the global batch of positions start .. start + size - 1.
 
-        Slot s size / S + k of the global batch is the k-th of stream s; a rank's part is whole streams, so that the parts
-        of ranks 0 .. W - 1 laid end to end are the same for every W.
+        Slot s size / S + k of the global batch is the k-th of stream s; a rank's part is whole streams, so that the
+        parts of ranks 0 .. W - 1 laid end to end are the same for every W.
 
         Raises:
             UserError: the size is not a multiple of the streams, or the world does not divide them.

@@ -45,18 +45,21 @@ def prepare(
     """
     identity = source.identity()
     folder = root / f"{identity['name']}-{identity['version']}"
+    asked = {
+        **identity,
+        "preparation": PREPARATION,
+        "row_seed": ROW_SEED,
+        "rows_per_shard": rows_per_shard or source.rows_per_shard,
+    }
+    if _complete(folder, asked, verify):
+        return folder
+    splits = source.load()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            asked = {
-                **identity,
-                "preparation": PREPARATION,
-                "row_seed": ROW_SEED,
-                "rows_per_shard": rows_per_shard or source.rows_per_shard,
-            }
             if not _complete(folder, asked, verify):
-                _write(folder, asked, source.load(), progress)
+                _write(folder, asked, splits, progress)
     except OSError as error:
         raise UserError(
             f"The data set {folder.name} cannot be written to {root}: {error.strerror}; choose another storage.root=..."
@@ -103,5 +106,6 @@ def _write(folder: Path, asked: dict[str, str | int], splits: dict[str, Examples
 
 def _agree(examples: Examples, first: Examples) -> None:
     assert len(examples.raw) == len(examples.labels) > 0
-    assert examples.raw.shape[1:] == first.raw.shape[1:] and examples.raw.dtype == first.raw.dtype
-    assert examples.levels == first.levels and (examples.levels == 0) == (examples.raw.dtype == np.float32)
+    assert examples.raw.shape[1:] == first.raw.shape[1:]
+    assert examples.raw.dtype == first.raw.dtype == (np.uint8 if examples.levels else np.float32)
+    assert examples.levels == first.levels

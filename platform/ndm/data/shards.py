@@ -1,8 +1,8 @@
 """Shards: Parquet files of raw examples, verified when they are read.
 
-Columns: `example`, a fixed-size binary of the raw bytes in C order (Parquet has no byte column: a list of uint8 is stored
-four times as large and read sixteen times slower); `label` and `index`, int64, the index being the row's number in its
-split. Shape, dtype and levels are in the schema's metadata. Nothing is compressed: pixels hardly shrink, and an
+Columns: `example`, a fixed-size binary of the raw bytes in C order (Parquet has no byte column: a list of uint8 is
+stored four times as large and read sixteen times slower); `label` and `index`, int64, the index being the row's number
+in its split. Shape, dtype and levels are in the schema's metadata. Nothing is compressed: pixels hardly shrink, and an
 uncompressed page is read at the speed of a copy. Numbers are little-endian.
 """
 
@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +30,8 @@ CACHE_BYTES = 512 * 2**20
 class Rows:
     """Some rows of a split. What is read straight from a shard is not writable."""
 
-    raw: NDArray[np.uint8] | NDArray[np.float32]
-    """[n, *shape], as stored."""
+    raw: NDArray[Any]
+    """[n, *shape], uint8 or float32 as stored."""
     labels: NDArray[np.int64]
     """[n]."""
     index: NDArray[np.int64]
@@ -38,22 +39,22 @@ class Rows:
 
     def content_sha256(self) -> str:
         """Of the raw bytes followed by the labels."""
-        content = hashlib.sha256(np.ascontiguousarray(self.raw))
-        content.update(np.ascontiguousarray(self.labels))
+        content = hashlib.sha256(np.ascontiguousarray(self.raw).data)
+        content.update(np.ascontiguousarray(self.labels).data)
         return content.hexdigest()
 
 
 _verified: ByteCache[Rows] = ByteCache(CACHE_BYTES)
 
 
-def binary(raw: NDArray[np.generic]) -> pa.FixedSizeBinaryArray:
+def binary(raw: NDArray[Any]) -> pa.FixedSizeBinaryArray:
     """Examples [n, *shape] as a column of fixed-size binaries, without a copy."""
     assert raw.flags.c_contiguous, "the bytes of an example must lie together"
     width = raw[:1].nbytes if len(raw) else 1
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(raw), [None, pa.py_buffer(raw)])
 
 
-def unbinary(column: pa.Array, dtype: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+def unbinary(column: pa.Array, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """The examples [n, *shape] that lie in a column of fixed-size binaries: a view, not writable."""
     kind = np.dtype(dtype)
     numbers = np.frombuffer(column.buffers()[1], kind)
@@ -85,7 +86,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
     """All rows of a shard, as views of the memory it was read into.
 
     Raises:
-        UserError: it is missing, or differs from what the manifest says in size, SHA-256, rows or schema.
+        UserError: it is missing, or differs from what the manifest says in size, SHA-256, rows or form.
     """
     try:
         content = (folder / shard.file).read_bytes()
@@ -95,7 +96,10 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
         raise damaged(folder, shard, f"it has {len(content)} bytes, the manifest says {shard.bytes}")
     if hashlib.sha256(content).hexdigest() != shard.sha256:
         raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
-    table = pq.read_table(pa.BufferReader(content)).combine_chunks()
+    try:
+        table = pq.ParquetFile(pa.BufferReader(content)).read().combine_chunks()
+    except pa.ArrowException:
+        raise damaged(folder, shard, "it is not a Parquet file") from None
     if table.num_rows != shard.rows:
         raise damaged(folder, shard, f"it has {table.num_rows} rows, the manifest says {shard.rows}")
     expected = _metadata(manifest.shape, manifest.dtype, manifest.levels)
@@ -130,7 +134,9 @@ def gather(folder: Path, manifest: Manifest, split: str, index: NDArray[np.int64
     assert len(index) == 0 or 0 <= index.min() <= index.max() < first[-1], "there is no such row"
     number = np.searchsorted(first, index, side="right") - 1
     rows = Rows(
-        np.empty((len(index), *manifest.shape), manifest.dtype), np.empty(len(index), np.int64), np.array(index, np.int64)
+        np.empty((len(index), *manifest.shape), manifest.dtype),
+        np.empty(len(index), np.int64),
+        np.array(index, np.int64),
     )
     for k in np.unique(number):
         shard = shards[k]

@@ -1,1 +1,19 @@
-"""Where Ray is: sessions, training workers, scoring tasks and their progress."""
+"""Where Ray is: sessions, training workers, scoring tasks and their progress.
+
+Ray reads some settings once, when it is imported, so they are made here, before any module of this package imports it.
+"""
+
+import os
+
+os.environ["RAY_AUTH_MODE"] = "token"
+
+for _key, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # gloo resolves the host's own name, which need not have an address; all workers are on this host.
+    "GLOO_SOCKET_IFNAME": "lo",
+}.items():
+    os.environ.setdefault(_key, _value)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ray
 import torch
 
 from ndm.errors import UserError
@@ -15,17 +16,6 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 # Ray gives reading tasks CPUs of their own; workers that hold every CPU would starve them for ever.
 SPARE_CPUS = 2
-
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # gloo resolves the host's own name, which need not have an address; all workers are on this host.
-    "GLOO_SOCKET_IFNAME": "lo",
-}
-
 
 def resolve_workers(workers: int | str) -> int:
     """`auto` is one worker per GPU, or two CPU workers.
@@ -45,14 +35,9 @@ def resolve_workers(workers: int | str) -> int:
 @contextmanager
 def session(root: Path, workers: int) -> Iterator[None]:
     """Start Ray for `workers` workers and stop it at the end, whatever happens."""
-    for key, value in SETTINGS.items():
-        os.environ.setdefault(key, value)
-    os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file(root))
     paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    import ray
-
     os.environ.pop("RAY_ADDRESS", None)
     ray.init(
         address="local",

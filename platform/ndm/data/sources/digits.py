@@ -5,7 +5,7 @@ Repository, 1998). The three splits are disjoint parts of one recorded permutati
 """
 
 import hashlib
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Config(SourceConfig):
     def load(self) -> dict[str, Examples]:
         from sklearn.datasets import load_digits  # a second to import; only preparation needs it
 
-        bunch = load_digits()
+        bunch: Any = load_digits()
         raw, labels = validate(bunch.images), bunch.target.astype(np.int64)
         order, splits, start = permutation(COUNT, "digits", SEED), {}, 0
         for split, size in SIZES.items():
@@ -63,6 +63,6 @@ def validate(images: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def refusal(difference: str) -> UserError:
     return UserError(
-        f"The digits that scikit-learn ships here {difference}: this is another data set; install the scikit-learn version "
-        "that constraints.txt names."
+        f"The digits that scikit-learn ships here {difference}: this is another data set; install the version of "
+        "scikit-learn that constraints.txt names."
     )

@@ -1,7 +1,7 @@
 """RING: 8 equal Gaussians of standard deviation 0.25 on a circle of radius 2, in two dimensions.
 
-p(x) = 1/8 sum_k N(x; c_k, 0.25^2 I) with c_k = 2 (cos(pi k / 4), sin(pi k / 4)). The density is known, so a model's bound
-and likelihood can be checked against it. The label of an example is its k.
+p(x) = 1/8 sum_k N(x; c_k, 0.25^2 I) with c_k = 2 (cos(pi k / 4), sin(pi k / 4)). The density is known, so a model's
+bound and likelihood can be checked against it. The label of an example is its k.
 """
 
 from typing import Literal
