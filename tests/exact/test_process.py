@@ -115,7 +115,7 @@ def test_small_steps_tend_to_the_reverse_sde(kind, eta):
 def test_drift_by_hand():
     """f^B = (sigma'/sigma + eta gamma'/2) z - alpha gamma' tau, tau = (1 + eta) F / 2 - F' / gamma'.
 
-    It regroups u - g^2 s / 2 with alpha'/alpha = sigma'/sigma - gamma'/2; g = .7 is gamma.
+    It regroups u - g^2 s / 2 by alpha'/alpha = sigma'/sigma - gamma'/2.
     """
     gamma, d_gamma, eta, z, f, d_f = 0.7, 9.0, 0.6, 0.3, -1.1, 2.4
     schedule = Curve(lambda t: gamma + d_gamma * (t - 0.5))

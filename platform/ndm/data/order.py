@@ -32,6 +32,7 @@ class Order:
     def __init__(
         self, shard_rows: Sequence[int], data_hash: str, seed: int, streams: int, window: int = WINDOW
     ) -> None:
+        assert len(shard_rows) > 0
         assert min(*shard_rows, streams, window) > 0
         self.shard_rows = tuple(shard_rows)
         self.count = sum(shard_rows)

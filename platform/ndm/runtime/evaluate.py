@@ -14,6 +14,9 @@ from ndm.tracking.spool import Spool
 
 FIGURE_POINTS = 2000
 
+FINAL = 0
+"""Step of a finished run's scores: MLflow draws a metric that has this step alone as bars over runs."""
+
 
 def evaluate(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     """Bound of every image of the split, exactly once each: the recipe and the summary. Needs a running Ray."""
@@ -27,7 +30,7 @@ def evaluate(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     prefix = f"{made['split']}/bpd_{made['estimator']}"
     values = {prefix: bits["bits_per_dim"]["value"], f"{prefix}_se": bits["bits_per_dim"]["error"]}
     values |= {f"{prefix}_{part}": bits[part]["value"] for part in ("prior", "reconstruction", "diffusion")}
-    spool.metrics(made["examples_seen"], values)
+    spool.metrics(FINAL, values)
     return {**made, **bits, "table": str(path.relative_to(workspace.root.parent))}
 
 
@@ -37,14 +40,14 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     objective, position = trained.load(folder, experiment, manifest)
     sampler = experiment.sampler
     raw, evaluations = draw(
-        sampler.build(),
+        sampler.build(objective.steps),
         objective.model,
         experiment.monitor.samples,
         seed=experiment.seed,
         batch=experiment.evaluation.batch,
     )
-    settings = "-".join(str(value) for key, value in sampler.model_dump().items() if key != "kind")
-    path = folder.samples / f"{sampler.kind}-{settings}.png"
+    given = sampler.model_dump(exclude={"kind"}, exclude_none=True)
+    path = folder.samples / ("-".join([sampler.kind, *(f"{key}{value}" for key, value in given.items())]) + ".png")
     figures.samples(raw, manifest.levels, path)
     figures.archive(raw, path.with_suffix(".npz"))
     rows = read_rows(workspace.data, manifest, "test", 0, min(FIGURE_POINTS, manifest.rows("test")))

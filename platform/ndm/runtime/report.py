@@ -16,7 +16,7 @@ def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) 
             ("trained on", f"{results['examples']} examples with {results['workers']} worker(s)"),
             ("time", f"{duration(results['seconds'])}, {results['examples_per_second']:.0f} examples/s"),
             *_sample_rows(samples),
-            ("curves and samples", "make ui" if experiment.tracking.uri is None else "on the tracking server"),
+            ("curves and samples", "make ui, or ndm ui" if experiment.tracking.uri is None else "on the tracking server"),
         ]
     )
 

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
+from ndm import tracking
 from ndm.config import Experiment
 from ndm.errors import UserError
 from ndm.runs import RunFolder
+from ndm.runtime.card import NOTE, card
 from ndm.runtime.evaluate import evaluate, sample
 from ndm.runtime.fit import fit
 from ndm.runtime.session import resolve_workers, session
 from ndm.runtime.worker import Task
-from ndm.runtime.workspace import Workspace
+from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
 from ndm.training import checkpoint
 
@@ -32,6 +35,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         _check_same(folder, experiment)
         if results := folder.read("results"):
             terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
+            forward(folder, tracking.resolve_uri(experiment.tracking, folder.path.parent), results["run_id"], terminal)
             return results
         workspace = Workspace.open(experiment, folder, terminal)
         run_id = workspace.open_tracking_run(workers)
@@ -39,11 +43,18 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
             trained = _fit(workspace, run_id, workers)
             results = trained | {"likelihood": evaluate(workspace, spool), "samples": sample(workspace, spool)}
-            folder.write("results", results)
-            spool.artifact(folder.path / "results.json")
-            spool.artifact(folder.path / "experiment.json")
+            spool.artifact(_experiment_file(folder, experiment))
+            spool.tags({NOTE: card(experiment, results)})
             spool.artifact(checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
+        folder.write("results", results)  # only now is the run finished
         return results
+
+
+def _experiment_file(folder: RunFolder, experiment: Experiment) -> Path:
+    """The resolved experiment as a file that `ndm train` takes."""
+    path = folder.path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    return path
 
 
 def _check_same(folder: RunFolder, experiment: Experiment) -> None:

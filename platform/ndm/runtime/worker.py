@@ -18,6 +18,7 @@ from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
 from ndm.evaluation import figures, trained
+from ndm.objectives import Objective
 from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel, WarningsToChannel
 from ndm.tracking.forward import Forwarder
@@ -52,7 +53,7 @@ def work(config: dict[str, Task]) -> str:
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
     resume(state, folder, experiment, manifest)
-    loop = make_loop(task, experiment, manifest, device, rank, world)
+    loop = make_loop(task, experiment, manifest, objective, rank, world)
     order = Order.of(manifest, "train", seed=experiment.seed, streams=experiment.data.streams)
     batches = ingest.batches(
         task.data,
@@ -81,7 +82,7 @@ def resume(state: State, folder: RunFolder, experiment: Experiment, manifest: Ma
 
 
 def make_loop(
-    task: Task, experiment: Experiment, manifest: Manifest, device: torch.device, rank: int, world: int
+    task: Task, experiment: Experiment, manifest: Manifest, objective: Objective, rank: int, world: int
 ) -> Loop:
     """The loop, with this worker's part of the validation images."""
     images = min(manifest.rows("validation"), experiment.monitor.validation_images)
@@ -90,11 +91,11 @@ def make_loop(
         training=experiment.training,
         optimizer=experiment.optimizer,
         monitor=experiment.monitor,
-        sampler=experiment.sampler.build(),
+        sampler=experiment.sampler.build(objective.steps),
         seed=experiment.seed,
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,
-        device=device,
+        device=next(objective.parameters()).device,
         rank=rank,
         world=world,
         should_stop=task.channel.stopping,
@@ -127,7 +128,7 @@ class Recorder:
                     case Sampled(position, raw):
                         path = self.folder.samples / f"{position:012d}.png"
                         figures.samples(raw, self.manifest.levels, path)
-                        self.spool.image("samples", position, path)
+                        self.spool.image("samples/ema", position, path)
                     case Checkpointable(position):
                         self.spool.sync()
                         self.save(position)

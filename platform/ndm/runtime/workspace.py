@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ndm import tracking
 from ndm.build import build_objective
 from ndm.config import Experiment
 from ndm.data.manifest import Manifest, check
@@ -12,9 +13,6 @@ from ndm.data.prepare import prepare
 from ndm.evaluation.cost import cost
 from ndm.runs import RunFolder
 from ndm.terminal import Terminal
-from ndm.tracking import runs as tracking
-from ndm.tracking.forward import Forwarder
-from ndm.tracking.provenance import provenance
 from ndm.tracking.spool import Spool, Status
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -58,9 +56,10 @@ class Workspace:
             self.experiment.tracking,
             self.root,
             name=self.folder.name,
-            params=self.experiment.flat(deciding=True),
+            # Params cannot be changed later; where and how a run goes on may.
+            params=self.experiment.flat(deciding=None if known is None else True),
             tags={
-                **{key: str(value) for key, value in self.experiment.flat(deciding=False).items()},
+                "mlflow.source.name": f"ndm train {self.experiment.name}",
                 "experiment": self.experiment.name,
                 "experiment_hash": self.experiment.digest(),
                 "data": f"{self.manifest.name} {self.manifest.version}",
@@ -70,9 +69,12 @@ class Workspace:
                 "parameters_denoiser": str(counted.denoiser_parameters),
                 "parameters_transform": str(counted.transform_parameters),
                 "step_cost_forward_evaluations": f"{counted.forward_evaluations:.2f}",
-                **provenance(REPOSITORY),
+                **tracking.provenance(REPOSITORY),
             },
             run_id=known,
+        )
+        tracking.log_dataset(
+            self.tracking_uri(), run_id, name=self.manifest.name, digest=self.manifest.hash, source=str(self.data)
         )
         self.folder.write("tracking", {"run_id": run_id})
         return run_id
@@ -85,6 +87,8 @@ class Workspace:
         """
         spool = Spool(self.folder.path)
         status: Status | None = "FAILED"
+        if at_end is not None:
+            spool.status("RUNNING")
         try:
             yield spool
             status = at_end
@@ -95,9 +99,13 @@ class Workspace:
             if at_end is not None and status is not None:
                 spool.status(status)
             spool.close()
-            forwarder = Forwarder(self.folder.path, self.tracking_uri(), run_id)
-            if left := forwarder.close(timeout=FLUSH_SECONDS):
-                self.terminal.warn(
-                    f"The tracking server did not take {left} records of {self.folder.name}; they are kept in "
-                    "the run's folder and sent by the next command on this run."
-                )
+            forward(self.folder, self.tracking_uri(), run_id, self.terminal)
+
+
+def forward(folder: RunFolder, uri: str, run_id: str, terminal: Terminal) -> None:
+    """Send what waits in the run's spool; what the server does not take stays there, and the user is told."""
+    if left := tracking.Forwarder(folder.path, uri, run_id).close(timeout=FLUSH_SECONDS):
+        terminal.warn(
+            f"The tracking server did not take {left} records of {folder.name}; they are kept in the run's folder and "
+            "sent by the next command on this run."
+        )

@@ -18,16 +18,17 @@ from ndm.sampling._base import Draw, Sampler
 
 class Config(registry.Config):
     kind: Literal["ancestral"] = "ancestral"
-    steps: int = Field(default=100, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    """By default the T the model was trained with, or 100 for a model in continuous time."""
     eta: float = Field(default=1.0, ge=0, le=1)
 
-    def build(self) -> "Ancestral":
-        return Ancestral(self)
+    def build(self, trained_steps: int | None) -> "Ancestral":
+        return Ancestral(self.steps or trained_steps or 100, self.eta)
 
 
 class Ancestral(Sampler):
-    def __init__(self, config: Config) -> None:
-        self.steps, self.eta = config.steps, config.eta
+    def __init__(self, steps: int, eta: float) -> None:
+        self.steps, self.eta = steps, eta
 
     def run(self, model: Model, z: Tensor, first_id: int, seed: int) -> Draw:
         process = model.process

@@ -19,13 +19,14 @@ class Config(registry.Config):
     tolerance: float = Field(default=1e-4, gt=0)
     """Relative and absolute tolerance of the adaptive solver; its step size is shared by the batch."""
 
-    def build(self) -> "Ode":
-        return Ode(self)
+    def build(self, trained_steps: int | None) -> "Ode":
+        del trained_steps
+        return Ode(self.tolerance)
 
 
 class Ode(Sampler):
-    def __init__(self, config: Config) -> None:
-        self.tolerance = config.tolerance
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
 
     def run(self, model: Model, z: Tensor, first_id: int, seed: int) -> Draw:
         del first_id, seed

@@ -1,0 +1,217 @@
+"""What is prepared is read back whole or not at all; what was killed or damaged is finished by preparing again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ndm.data import manifest as manifests
+from ndm.data.cache import ByteCache
+from ndm.data.manifest import FILE, Manifest
+from ndm.data.prepare import prepare
+from ndm.data.shards import gather, read_rows, read_shard, verify
+from ndm.data.sources import digits, rings
+from ndm.errors import UserError
+
+SOURCE = rings.Config(examples=1000)
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return prepare(SOURCE, tmp_path_factory.mktemp("data"), rows_per_shard=ROWS)
+
+
+@pytest.fixture
+def folder(original, tmp_path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / original.name))
+
+
+def changed_times(folder: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+@pytest.mark.parametrize("source", [SOURCE, digits.Config()], ids=["float32", "uint8"])
+def test_a_prepared_split_is_the_sources_rows_each_once(source, tmp_path):
+    folder = prepare(source, tmp_path)
+    manifest = verify(folder)
+    assert folder.name == "-".join(source.identity().values())
+    for split, examples in source.load().items():
+        rows = read_rows(folder, manifest, split, 0, manifest.rows(split))
+        np.testing.assert_array_equal(rows.index, np.arange(len(examples.labels)))
+        assert rows.raw.dtype == examples.raw.dtype
+        ours = [(x.tobytes(), y) for x, y in zip(rows.raw, rows.labels.tolist(), strict=True)]
+        theirs = [(x.tobytes(), y) for x, y in zip(examples.raw, examples.labels.tolist(), strict=True)]
+        assert sorted(ours) == sorted(theirs)
+        assert ours != theirs
+    assert manifest.levels == source.load()["train"].levels
+    assert manifest.labels == int(source.load()["train"].labels.max()) + 1
+
+
+def test_the_digits_have_several_shards(tmp_path):
+    manifest = Manifest.read(prepare(digits.Config(), tmp_path))
+    assert [s.rows for s in manifest.shards("train")] == [256] * 5 + [157]
+
+
+def test_ranges_cover_each_row_once(original):
+    manifest = Manifest.read(original)
+    whole = read_rows(original, manifest, "validation", 0, 2000)
+    parts = [read_rows(original, manifest, "validation", a, min(a + 173, 2000)) for a in range(0, 2000, 173)]
+    for name in ("raw", "labels", "index"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name))
+    assert read_rows(original, manifest, "test", 5, 5).raw.shape == (0, 2)
+
+
+def test_gather_reads_any_rows_in_any_order(original):
+    manifest = Manifest.read(original)
+    whole = read_rows(original, manifest, "train", 0, 1000)
+    index = np.array([999, 0, 300, 299, 0, 601])
+    some = gather(original, manifest, "train", index)
+    np.testing.assert_array_equal(some.raw, whole.raw[index])
+    np.testing.assert_array_equal(some.labels, whole.labels[index])
+    np.testing.assert_array_equal(some.index, index)
+    assert some.raw.flags.writeable
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swap(path: Path) -> None:
+    other = path.with_name("train-00002.parquet")
+    content = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+DAMAGES = {truncate: "bytes, the manifest says", flip_a_bit: "SHA-256", swap: "SHA-256", Path.unlink: "is missing"}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGES.items())
+def test_a_damaged_shard_is_named_with_its_remedy_and_repaired_by_it(folder, damage, words):
+    manifest, shard = Manifest.read(folder), Manifest.read(folder).shards("train")[1]
+    damage(folder / shard.file)
+    for read in (
+        lambda: read_shard(folder, manifest, shard),
+        lambda: read_rows(folder, manifest, "train", 0, 1000),
+        lambda: verify(folder),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            read()
+        assert shard.file in str(caught.value)
+        assert "ndm prepare EXPERIMENT" in str(caught.value)
+    before = changed_times(folder)
+    prepare(SOURCE, folder.parent, rows_per_shard=ROWS)
+    assert verify(folder) == manifest
+    written = {name for name, time in changed_times(folder).items() if before.get(name) != time}
+    assert shard.file in written
+    assert len(written - {FILE}) <= 2
+
+
+def test_a_manifest_of_other_rows_is_found_out(folder):
+    """Files that fit the manifest byte by byte, but do not hold what it promises."""
+    manifest = Manifest.read(folder)
+    first, *others = manifest.shards("train")
+    for change, words in (
+        ({"rows": first.rows - 1}, "has 300 rows, the manifest says 299"),
+        ({"content_sha256": "0" * 64}, "its examples are not those"),
+    ):
+        splits = {**manifest.splits, "train": (first.model_copy(update=change), *others)}
+        forged = manifest.model_copy(update={"splits": splits}).signed()
+        (folder / FILE).write_text(forged.model_dump_json())
+        with pytest.raises(UserError, match=words):
+            verify(folder)
+    for change in ({"levels": 4}, {"shape": (1, 2)}):
+        (folder / FILE).write_text(manifest.model_copy(update=change).signed().model_dump_json())
+        with pytest.raises(UserError, match="its shape, dtype or levels"):
+            verify(folder)
+
+
+def test_a_manifest_of_another_format_is_replaced(folder):
+    tree = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({**tree, "format": manifests.FORMAT + 1}))
+    with pytest.raises(UserError, match="ndm prepare EXPERIMENT"):
+        verify(folder)
+    prepare(SOURCE, folder.parent, rows_per_shard=ROWS)
+    assert verify(folder).hash == tree["hash"]
+
+
+@pytest.mark.parametrize("thorough", [True, False])
+def test_a_complete_data_set_is_left_alone(folder, thorough):
+    before, calls = changed_times(folder), []
+    prepare(SOURCE, folder.parent, rows_per_shard=ROWS, verify=thorough, progress=lambda *c: calls.append(c))
+    assert changed_times(folder) == before
+    assert calls == []
+
+
+def test_another_number_of_rows_per_shard_cuts_the_same_rows_anew(original, folder):
+    before = Manifest.read(original)
+    after = Manifest.read(prepare(SOURCE, folder.parent, rows_per_shard=500))
+    assert [s.rows for s in after.shards("train")] == [500, 500]
+    assert after.hash != before.hash
+    rows = [read_rows(f, m, "train", 0, 1000) for f, m in ((original, before), (folder, after))]
+    np.testing.assert_array_equal(rows[0].raw, rows[1].raw)
+
+
+def test_progress_counts_rows(tmp_path):
+    calls: list[tuple[int, int]] = []
+    prepare(SOURCE, tmp_path, rows_per_shard=1000, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(n, 5000) for n in (1000, 2000, 3000, 4000, 5000)]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ndm.data.prepare import prepare
+from ndm.data.sources import rings
+def progress(done, total):
+    if done >= 600:
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(rings.Config(examples=1000), Path(sys.argv[1]), rows_per_shard=300, progress=progress)
+"""
+
+
+def test_a_killed_preparation_is_continued_by_the_same_call(original, tmp_path):
+    source_root = Path(__file__).parents[2] / "platform"
+    environment = {**os.environ, "PYTHONPATH": str(source_root)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    folder = tmp_path / original.name
+    before = changed_times(folder)
+    assert set(before) == {"train-00000.parquet", "train-00001.parquet"}
+    (folder / ".train-00002.parquet.partial").write_bytes(b"PAR1 half a shard")
+    assert prepare(SOURCE, tmp_path, rows_per_shard=ROWS) == folder
+    assert verify(folder) == Manifest.read(original)
+    after = changed_times(folder)
+    assert {name: after[name] for name in before} == before
+    assert not list(folder.glob("*.partial")) + list(folder.glob(".*.partial"))
+
+
+def test_a_root_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"storage\.root"):
+        prepare(SOURCE, tmp_path / "file")
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_budget():
+    made: list[str] = []
+
+    def get(key: str) -> str:
+        return cache.get(key, lambda: made.append(key) or key, lambda value: 40)
+
+    cache: ByteCache[str] = ByteCache(100)
+    for key in ("a", "b", "a", "c", "a", "b"):
+        assert get(key) == key
+    assert made == ["a", "b", "c", "b"]
