@@ -28,7 +28,7 @@ class Stream:
         counter = np.array([first & (2**64 - 1), first >> 64, 0, 0], np.uint64)
         words = np.random.Philox(counter=counter, key=self._key).random_raw(count * counters * WORDS_PER_COUNTER)
         blocks = words.reshape(count, counters * WORDS_PER_COUNTER)[:, :size]
-        return ((blocks >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        return ((blocks >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # exact: never rounded up to one
 
     def uniform(self, start: int, count: int, shape: tuple[int, ...] = ()) -> Tensor:
         """Float64 uniforms in (0, 1) for positions start .. start + count - 1; shape [count, *shape]."""

@@ -34,6 +34,7 @@ class Curve(Schedule):
         self.gamma = gamma
 
     def forward(self, t: Tensor) -> ScheduleValue:
+        t = t.contiguous()
         return variance_preserving(*torch.func.jvp(self.gamma, (t,), (torch.ones_like(t),)))
 
 

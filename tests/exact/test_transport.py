@@ -55,7 +55,7 @@ class Mixture:
 def transported(velocity, log_density, starts):
     """ln q(z_0) by the change of variables along the ODE, and z_1: d z = u dt, d ln q = -u' dt from t = 0 to 1.
 
-    One trajectory for all starts, DOP853 at tolerance 1e-12; u' = du/dz by forward mode.
+    One trajectory for all starts, DOP853 at tolerance 1e-11; u' = du/dz by forward mode.
     """
     n = len(starts)
 
@@ -66,7 +66,7 @@ def transported(velocity, log_density, starts):
         return np.concatenate([u[:, 0].numpy(), slope[:, 0].numpy()])
 
     start = np.concatenate([np.array(starts), np.zeros(n)])
-    end = torch.from_numpy(solve_ivp(field, (0, 1), start, method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1])
+    end = torch.from_numpy(solve_ivp(field, (0, 1), start, method="DOP853", rtol=1e-11, atol=1e-11).y[:, -1])
     z_1 = end[:n, None]
     return log_density(z_1, torch.ones(n, dtype=torch.float64)) + end[n:], z_1
 
@@ -182,7 +182,7 @@ def test_ancestral_sampler_reproduces_the_variance_of_the_data(eta):
     start, end = ends(model)
     target, z_1 = (float(value.alpha**2 * s2 + value.sigma**2) for value in (start, end))
     errors = []
-    for steps in (50, 200, 800):
+    for steps in (25, 100, 400):
         squares = response(model, steps, eta)[:, 0] ** 2
         errors.append(float(squares[0] * z_1 + squares[1:].sum()) - target)
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
@@ -224,10 +224,10 @@ def test_ode_sampler_never_asks_for_times_outside_the_unit_interval(kind):
     seen = []
     models = [make(schedule, Still(schedule)), make(schedule, GaussianMean(schedule, 2.25))]
     for model in models:
-        model.process.schedule.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()))
+        model.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
         for tolerance in (1e-1, 1e-3, 1e-6):
             z_1 = torch.linspace(-2, 2, 5, dtype=torch.float64)[:, None]
             assert Ode(tolerance).run(model, z_1, 0, 0).z.isfinite().all()
-    times = torch.cat([t.reshape(-1) for t in seen])
+    times = torch.cat(seen)
     assert float(times.min()) == 0
     assert float(times.max()) == 1

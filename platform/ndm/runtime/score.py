@@ -64,6 +64,7 @@ def score_split(
         "split": settings.split,
         "seed": settings.seed,
         "images": images,
+        "dimensions": manifest.dimensions,
         "examples_seen": position,
         "data": {"name": manifest.name, "version": manifest.version, "hash": manifest.hash},
     }

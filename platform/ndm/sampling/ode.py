@@ -35,9 +35,10 @@ class Ode(Sampler):
         def velocity(t: Tensor, z: Tensor) -> Tensor:
             nonlocal evaluations
             evaluations += 1
-            return model.velocity(z, t.to(z.dtype).expand(len(z)))
+            return model.velocity(z, t.clamp(0, 1).to(z.dtype).expand(len(z)))
 
-        # An adaptive step may overshoot the end, where the schedule is undefined; step_t makes it land on t = 0.
+        # Schedules are undefined outside [0, 1]. step_t makes the last step land on t = 0 instead of past it; the
+        # solver's trial of a first step length, huge where the flow stands still, is kept inside by the clamp.
         times = z.new_tensor([1.0, 0.0])
         solver: dict[str, Any] = {"rtol": self.tolerance, "atol": self.tolerance, "method": "dopri5", "options": {"step_t": times[1:]}}
         path = cast(Tensor, odeint(velocity, z, times, **solver))

@@ -25,10 +25,10 @@ class Transform(nn.Module, ABC):
         overrides it. Gradients flow through both, to x and to the parameters.
         """
 
-
         def at(time: Tensor) -> Tensor:
             return self(x, time)
 
+        t = t.contiguous()  # forward mode refuses an expanded t, whose elements share one place in memory
         return torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
 
     def path(self, x: Tensor, times: Sequence[Tensor]) -> list[Tensor]:

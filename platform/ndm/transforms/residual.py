@@ -34,6 +34,7 @@ class Residual(Transform):
         def at(time: Tensor) -> Tensor:
             return self.network(x, time)
 
+        t = t.contiguous()  # as in the base class
         net, d_net = torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
         t = t.reshape(-1, *[1] * (x.ndim - 1))
         return x + t * net, net + t * d_net
