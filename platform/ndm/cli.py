@@ -70,3 +70,7 @@ def guarded(body: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

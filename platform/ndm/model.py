@@ -1,5 +1,7 @@
 """A model: a forward process, the network that estimates the data from a latent, and the decoder p(x | z_0)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +29,17 @@ class Model(nn.Module):
         """The estimate of the data from z_t: [B, *shape] at t: [B]."""
         return self.head(self.network(z, t), z, self.process.at(t, z))
 
+    def dual(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The model's estimate of (F, dF/dt) from z_t: F_phi(x_hat, t) and its time derivative at fixed x_hat."""
+        return self.process.transform.dual(self.x_hat(z, t), t)
+
+    def path(self, z: Tensor, t: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
+        """The model's estimate of F at several times, from z_t alone: [F_phi(x_hat(z_t, t), s) for s in times]."""
+        return self.process.transform.path(self.x_hat(z, t), times)
+
     def velocity(self, z: Tensor, t: Tensor) -> Tensor:
         """Velocity of the model's probability-flow ODE, u(z, t, x_hat(z, t))."""
-        f, d_f = self.process.transform.dual(self.x_hat(z, t), t)
-        return self.process.velocity(z, f, d_f, self.process.at(t, z))
+        return self.process.velocity(z, *self.dual(z, t), self.process.at(t, z))
 
     def reconstruction(self, x: Tensor, epsilon: Tensor) -> Tensor:
         """-ln p(x | z_0) in nats, shape [B], at z_0 = alpha_0 x + sigma_0 epsilon (F(x, 0) = x)."""

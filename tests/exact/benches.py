@@ -22,6 +22,7 @@ from ndm.objectives.continuous import Config as Continuous
 from ndm.objectives.discrete import Config as Discrete
 from ndm.processes.ndm import NDM
 from ndm.schedules import Schedule, ScheduleValue, variance_preserving
+from ndm.schedules.linear import Config as Linear
 from ndm.transforms import Transform
 from ndm.transforms.identity import Identity
 
@@ -38,9 +39,9 @@ class Curve(Schedule):
         return variance_preserving(*torch.func.jvp(self.gamma, (t,), (torch.ones_like(t),)))
 
 
-def line(start: float, end: float) -> Curve:
+def line(start: float, end: float) -> Schedule:
     """gamma linear from `start` to `end`."""
-    return Curve(lambda t: start + (end - start) * t)
+    return Linear(gamma_min=start, gamma_max=end).build()
 
 
 class Formula(Transform):

@@ -29,6 +29,6 @@ class Continuous(Objective):
         value = process.at(t, x)
         f, d_f = transform.dual(x, t)
         z = process.latent(f, value, noise.epsilon)
-        f_hat, d_f_hat = transform.dual(self.model.x_hat(z, t), t)
+        f_hat, d_f_hat = self.model.dual(z, t)
         diffusion = process.path_kl_rate(f - f_hat, d_f - d_f_hat, value)
         return Terms(process.prior_kl(x), self.model.reconstruction(x, noise.epsilon_0), diffusion)

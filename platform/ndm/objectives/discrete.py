@@ -36,6 +36,6 @@ class Discrete(Objective):
         value_s, value_t = process.at(s, x), process.at(t, x)
         f_s, f_t, f_1 = transform.path(x, (s, t, torch.ones_like(t)))
         z = process.latent(f_t, value_t, noise.epsilon)
-        f_hat_s, f_hat_t = transform.path(self.model.x_hat(z, t), (s, t))
+        f_hat_s, f_hat_t = self.model.path(z, t, (s, t))
         diffusion = self.steps * process.step_kl(f_s - f_hat_s, f_t - f_hat_t, value_s, value_t)
         return Terms(process.prior_kl(x, f_1), self.model.reconstruction(x, noise.epsilon_0), diffusion)

@@ -12,6 +12,9 @@ for _key, _value in {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    # Each is a process or an import more before the first step, for a dashboard and a node drain that are not here.
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # gloo resolves the host's own name, which need not have an address; all workers are on this host.
     "GLOO_SOCKET_IFNAME": "lo",

@@ -35,7 +35,7 @@ class Ancestral(Sampler):
         for i in reversed(range(self.steps)):
             s, t = z.new_full((len(z),), i / self.steps), z.new_full((len(z),), (i + 1) / self.steps)
             value_s, value_t = process.at(s, z), process.at(t, z)
-            f_s, f_t = process.transform.path(model.x_hat(z, t), (s, t))
+            f_s, f_t = model.path(z, t, (s, t))
             v = process.posterior_variance(value_s, value_t, self.eta)
             epsilon = Stream(seed, "sample/epsilon", i).normal(first_id, len(z), model.shape, z.dtype).to(z.device)
             z = process.posterior_mean(z, f_s, f_t, value_s, value_t, v) + torch.sqrt(v) * epsilon

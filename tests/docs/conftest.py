@@ -1,0 +1,35 @@
+"""Reads the commands and code out of the documentation."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+class Page:
+    """A Markdown page: its fenced blocks by language ("" for shell commands)."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (REPOSITORY / name).read_text()
+        self.blocks = FENCE.findall(self.text)
+
+    @property
+    def commands(self) -> list[str]:
+        return [line for language, block in self.blocks if not language for line in block.splitlines() if line]
+
+    @property
+    def python(self) -> list[str]:
+        return [block for language, block in self.blocks if language == "python"]
+
+
+@pytest.fixture(scope="module")
+def readme() -> Page:
+    return Page("README.md")
+
+
+@pytest.fixture(scope="module")
+def contributing() -> Page:
+    return Page("CONTRIBUTING.md")

@@ -1,0 +1,115 @@
+"""Every command of the README does what the README says."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NDM = Path(sys.executable).with_name("ndm")
+SMALLER = {"digits-tiny": ["training.examples=2560", "evaluation.draws=2"]}
+
+
+def run(command: str, folder: Path) -> str:
+    """A command of the README in `folder`, with the presets it trains made smaller; its standard output."""
+    words = shlex.split(command)
+    program = {"ndm": [str(NDM)], "python": [sys.executable]}[words[0]]
+    arguments = [str(REPOSITORY / word) if word.startswith("analysis/") else word for word in words[1:]]
+    done = subprocess.run(
+        [*program, *arguments, *SMALLER.get(words[2], [])], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(readme, tmp_path_factory) -> Path:
+    """A folder in which all `ndm` commands of the README were run, in the README's order."""
+    folder = tmp_path_factory.mktemp("readme")
+    for command in readme.commands:
+        if command.startswith("ndm "):
+            run(command, folder)
+    return folder
+
+
+def results(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("runs/*/results.json"))]
+
+
+def test_the_commands_train_evaluate_and_sample(folder: Path) -> None:
+    first, second = results(folder)
+    for result in (first, second):
+        assert result["likelihood"]["images"] == 180
+        assert (folder / result["likelihood"]["table"]).is_file()
+        assert (folder / result["samples"]["picture"]).is_file()
+    assert list(folder.glob("runs/*/likelihood/validation-*.parquet"))
+    assert list(folder.glob("runs/*/samples/ode-*.npz"))
+
+
+def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
+    (command,) = [c for c in readme.commands if c.startswith("python analysis/paired.py")]
+    runs = [result["run"] for result in results(folder)]
+    lines = run(command.replace("BASELINE", runs[0]).replace("RUN", runs[1]), folder).splitlines()
+    means = [result["likelihood"]["bits_per_dim"]["value"] for result in results(folder)]
+    difference = float(re.findall(r"bits/dim\s+([+-]\d+\.\d+)", lines[1])[0])
+    assert difference == pytest.approx(means[1] - means[0], abs=1e-4)
+
+
+def test_make_targets_are_the_commands_the_readme_describes(readme) -> None:
+    named = {command.split()[1] for command in readme.commands if command.startswith("make ")}
+    expected = {"demo": "ndm train digits-ndm", "ui": "ndm ui", "test": "-m pytest"}
+    assert named <= expected.keys()
+    for target, command in expected.items():
+        plan = subprocess.run(["make", "-n", target], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        assert command in plan
+
+
+def test_every_command_of_the_readme_is_tested(readme) -> None:
+    known = ("ndm train", "ndm evaluate", "ndm sample", "make demo", "make ui", "python analysis/paired.py")
+    assert [c for c in readme.commands if not c.startswith(known)] == []
+
+
+@pytest.fixture
+def ui(folder: Path) -> Iterator[str]:
+    port = "5059"
+    server = subprocess.Popen([str(NDM), "ui", "--port", port], cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_the_ui_serves_the_runs(ui: str, folder: Path) -> None:
+    wanted = {result["run"] for result in results(folder)}
+    query = json.dumps({"experiment_ids": ["1"]}).encode()
+    for _ in range(120):
+        try:
+            request = urllib.request.Request(
+                f"{ui}/api/2.0/mlflow/runs/search", query, {"Content-Type": "application/json"}
+            )
+            found = json.load(urllib.request.urlopen(request, timeout=5))["runs"]
+            break
+        except OSError:
+            time.sleep(0.5)
+    assert {run["info"]["run_name"] for run in found} == wanted
+
+
+def test_the_presets_and_verbs_of_the_readme_are_all_there_are(readme) -> None:
+    from ndm import cli, presets
+
+    assert set(re.findall(r"^\| `([\w-]+)` \|", readme.text, re.MULTILINE)) == {*presets.names(), *cli.verbs()}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    path = REPOSITORY / page
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target

@@ -1,0 +1,20 @@
+"""Networks start at zero, which would hide mistakes: `randomise` moves every weight off its start."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture
+def randomise() -> Callable[..., nn.Module]:
+    def apply(module: nn.Module, scale: float = 0.1, seed: int = 7) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        return module
+
+    return apply
