@@ -13,15 +13,21 @@ def main(options: Namespace) -> None:
     from pathlib import Path
 
     from ndm import presets
-    from ndm.data.prepare import prepare
     from ndm.data.manifest import check
+    from ndm.data.prepare import prepare
     from ndm.terminal import Terminal
 
     experiment, terminal = presets.load(options.experiment, options.overrides), Terminal()
-    folder = prepare(experiment.data, Path(experiment.storage.root) / "data", progress=terminal.count("preparing examples"))
+    folder = prepare(
+        experiment.data, Path(experiment.storage.root) / "data", progress=terminal.count("preparing examples")
+    )
     manifest = check(folder)
-    rows = [(split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits]
-    terminal.table([("data set", f"{manifest.name} {manifest.version}"), *rows, ("hash", manifest.hash), ("in", str(folder))])
+    rows = [
+        (split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits
+    ]
+    terminal.table(
+        [("data set", f"{manifest.name} {manifest.version}"), *rows, ("hash", manifest.hash), ("in", str(folder))]
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Draw samples from a trained run, as a picture and an npz.
 
-RUN is a run's name or the experiment it was trained from; sampler.kind, its settings and monitor.samples may be overridden.
+RUN is a run's name or the experiment it was trained from; sampler.* and monitor.samples may be overridden.
 """
 
 import sys

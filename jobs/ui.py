@@ -11,7 +11,7 @@ from ndm.cli import guarded
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser("ndm ui", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--root", default="runs", help="the folder of runs (storage.root), default: runs")
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")
     options = parser.parse_args()

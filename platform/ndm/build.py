@@ -17,7 +17,7 @@ def build_objective(experiment: Experiment, shape: tuple[int, ...], levels: int)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
-        process = experiment.process.build(experiment.schedule.build(), experiment.transform.build(shape))
+        process = experiment.process.build(experiment.schedule.build(shape), experiment.transform.build(shape))
         network = experiment.network.build(shape)
         model = Model(process, network, experiment.head.build(), decoders.for_levels(levels), shape)
     return experiment.objective.build(model)

@@ -1,4 +1,4 @@
-"""The command line: `ndm VERB EXPERIMENT [key=value ...]`. A verb is a script in `jobs/`; nothing heavy is imported here."""
+"""The command line: `ndm VERB EXPERIMENT [key=value ...]`. A verb is a script in `jobs/`; its help imports little."""
 
 import argparse
 import ast
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"the verbs are {', '.join(known)}."
         print(f"Unknown verb {verb}: {hint}", file=sys.stderr)
         return 2
-    sys.argv = [f"ndm {verb}", *rest]
+    sys.argv = [verb, *rest]
     try:
         runpy.run_path(str(JOBS / f"{verb}.py"), run_name="__main__")
     except SystemExit as stop:
@@ -44,14 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def job(body: Callable[[argparse.Namespace], None], description: str | None, *, target: str = "EXPERIMENT", **flags: str) -> int:
+def job(
+    body: Callable[[argparse.Namespace], None], description: str | None, *, target: str = "EXPERIMENT", **flags: str
+) -> int:
     """Run a job script's body with parsed arguments; a user's mistake becomes one sentence and status 2.
 
     `flags` are the script's own switches, name -> help; `options.experiment` and `options.overrides` are always there.
     """
-    parser = argparse.ArgumentParser(description=description, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f"ndm {Path(sys.argv[0]).stem}",
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("experiment", metavar=target)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     for name, text in flags.items():
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
     options = parser.parse_intermixed_args()
@@ -60,8 +67,9 @@ def job(body: Callable[[argparse.Namespace], None], description: str | None, *, 
 
 def guarded(body: Callable[[], None]) -> int:
     """Run a body; a user's mistake becomes one sentence and status 2, an interrupt status 130."""
-    # A stop from a scheduler is handled like Ctrl-C: save, mark the run KILLED, leave.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A stop from a scheduler is handled like Ctrl-C: save, mark the run KILLED, leave. Not by raising SIGINT: a shell
+    # starts background jobs with that one ignored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         body()
     except UserError as error:

@@ -1,14 +1,15 @@
 """The typed experiment: what a YAML preset and `key=value` overrides resolve to.
 
-One namespace of dotted keys (`transform.network.width`) serves presets, the command line, MLflow params and analysis. The
-model is frozen and strict; configs never name importable objects, only the `kind` of a registered variant.
+One namespace of dotted keys (`transform.network.width`) serves presets, the command line, MLflow params and analysis.
+The model is frozen and strict; configs never name importable objects, only the `kind` of a registered variant.
 """
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ndm import heads, networks, objectives, processes, sampling, schedules, transforms
 from ndm.data import sources
@@ -16,6 +17,21 @@ from ndm.registry import Config
 from ndm.tracking.runs import TrackingConfig
 from ndm.training.loop import MonitorConfig, TrainingConfig
 from ndm.training.optimizer import OptimizerConfig
+
+RESERVED = frozenset({"artifacts", "data", "mlflow.db"})
+"""What else lies in the folder of runs."""
+
+
+def _fit_for_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("up to 100 letters, digits, dots, dashes and underscores, the first a letter or digit")
+    if name in RESERVED:
+        raise ValueError(f"another name than {', '.join(sorted(RESERVED))}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_fit_for_a_folder)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Evaluation(Config):
@@ -28,39 +44,37 @@ class Evaluation(Config):
     """Images scored by one task."""
     batch: int = Field(default=256, gt=0)
     """Images in one evaluation of the bound."""
-    seed: int = Field(default=1, ge=0)
+    seed: Seed = 1
 
 
 class Scaling(Config):
     """Where it runs; without influence on what is computed beyond the order of floating-point sums."""
 
-    workers: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint after a worker died."""
 
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if self.workers != "auto" and self.workers < 1:
-            raise ValueError(f"workers is {self.workers}; it must be auto or at least 1")
-        return self
-
 
 class Run(Config):
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run itself."""
+
+    name: Name | None = None
     """Name of the run; by default the experiment's name and a hash of everything that decides its result."""
 
 
 class Storage(Config):
+    """Where runs are kept."""
+
     root: str = "runs"
     """Folder of data sets, runs and the embedded tracking store."""
 
 
 class Experiment(Config):
-    """Everything that decides a run. Fields of `WHERE` say where and how it is watched and scored, not what it computes."""
+    """Everything that decides a run. Fields of `WHERE` say where it runs and how it is watched and scored."""
 
-    name: str
-    seed: int = Field(default=0, ge=0)
+    name: Name
+    seed: Seed = 0
     data: sources.AnyConfig
     schedule: schedules.AnyConfig
     transform: transforms.AnyConfig
@@ -106,6 +120,7 @@ class Experiment(Config):
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
+        """The run's name, which is also that of its folder."""
         return self.run.name or f"{self.name}-{self.digest()[:8]}"
 
     def flat(self, *, deciding: bool | None = None) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ndm import presets
+from ndm import mistakes, presets
 from ndm.config import Experiment
 from ndm.errors import UserError
+
+REMEDY = "restore it, or start the run afresh with --fresh."
 
 
 class RunFolder:
@@ -22,36 +25,55 @@ class RunFolder:
 
     @property
     def name(self) -> str:
+        """The run's name."""
         return self.path.name
 
     @property
     def checkpoints(self) -> Path:
+        """Folder of `ndm.training.checkpoint`."""
         return self.path / "checkpoints"
 
     @property
     def samples(self) -> Path:
+        """Folder of pictures and archives of samples."""
         return self.path / "samples"
 
     @property
     def likelihood(self) -> Path:
+        """Folder of per-image tables."""
         return self.path / "likelihood"
 
     @property
     def exists(self) -> bool:
+        """Whether a training was started here."""
         return (self.path / "experiment.json").is_file()
 
     def experiment(self) -> Experiment:
-        return presets.resolve(self.read("experiment"))
+        """The experiment that the run was started with.
+
+        Raises:
+            UserError: the record is damaged, or of another version of this program.
+        """
+        record = self.read("experiment")
+        try:
+            return presets.resolve(record)
+        except UserError as error:
+            raise UserError(f"experiment.json of the run {self.name} cannot be used; {REMEDY} {error}") from None
 
     def read(self, record: str) -> dict[str, Any]:
-        """A JSON record by name ("experiment", "tracking", "results"); empty if it was not written."""
+        """A JSON record by name ("experiment", "tracking", "results"); empty if it was not written.
+
+        Raises:
+            UserError: it is damaged.
+        """
         path = self.path / f"{record}.json"
         try:
-            return json.loads(path.read_text()) if path.is_file() else {}
-        except json.JSONDecodeError:
-            raise UserError(
-                f"{path.name} of the run {self.name} is damaged; restore it, or start the run afresh with --fresh."
-            ) from None
+            content = json.loads(path.read_bytes()) if path.is_file() else {}
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise UserError(f"{path.name} of the run {self.name} is damaged; {REMEDY}")
+        return content
 
     def write(self, record: str, content: dict[str, Any]) -> None:
         """Replace a record in one step."""
@@ -70,10 +92,20 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run against a second live job; freed by the system when the process ends, however it ends."""
+        """Hold the run against a second live job; freed by the system when the process ends, however it ends.
+
+        Raises:
+            UserError: another job holds it, or the folder of runs cannot be written.
+        """
         folder = self.path.parent / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / self.name).open("w") as file:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / self.name).open("w")
+        except OSError as error:
+            raise UserError(
+                f"Runs cannot be kept in {self.path.parent} ({error.strerror}); choose another storage.root=..."
+            ) from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -92,7 +124,7 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
         UserError: there is no such run.
     """
     folder = RunFolder(root / target)
-    if folder.exists:
+    if target in _names(root):
         trained = folder.experiment()
         asked = presets.override(trained.model_dump(mode="json"), overrides)
         if asked.digest() != trained.digest():
@@ -101,9 +133,18 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
                 "instead of the run, or override only evaluation, sampler, scaling, storage, monitor and tracking."
             )
         return folder, asked
+    if not target.endswith((".yaml", ".yml")) and target not in presets.names():
+        shown, known = mistakes.shown(target), sorted({*_names(root), *presets.names()})
+        hint = mistakes.hint(shown, known, "runs and experiments")
+        raise UserError(f"There is no run {shown} under {root.name}/ and no experiment of that name: {hint}")
     experiment = presets.load(target, overrides)
     folder = RunFolder(root / experiment.run_name())
     if not folder.exists:
-        words = " ".join(["ndm train", target, *overrides])
+        words = shlex.join(["ndm", "train", target, *overrides])
         raise UserError(f"There is no run {folder.name} under {root.name}/; train it first: {words}")
     return folder, experiment
+
+
+def _names(root: Path) -> set[str]:
+    """The runs in a folder of runs."""
+    return {path.name for path in root.iterdir() if RunFolder(path).exists} if root.is_dir() else set()

@@ -19,7 +19,7 @@ TARGETS = {
 def value(request) -> schedules.ScheduleValue:
     """A schedule at TIMES, [4, 1]."""
     with torch.no_grad():
-        return variant("ndm.schedules", request.param).Config().build().double()(TIMES)
+        return variant("ndm.schedules", request.param).Config().build(()).double()(TIMES)
 
 
 def target(head, value):
@@ -48,7 +48,5 @@ def test_the_target_is_of_order_one(config, value):
 @pytest.mark.parametrize("kind", TARGETS)
 def test_the_usual_targets(kind, value):
     expected = TARGETS[kind](value)
-    for actual, known in zip(
-        target(variant("ndm.heads", kind).Config().build(), value), expected, strict=True
-    ):
+    for actual, known in zip(target(variant("ndm.heads", kind).Config().build(), value), expected, strict=True):
         torch.testing.assert_close(actual, known, rtol=1e-9, atol=1e-9)

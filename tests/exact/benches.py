@@ -1,11 +1,12 @@
 """Small laws with known answers, and quadrature in place of sampling: what the exact tests are built from.
 
-All in float64. A schedule, a transform, an estimate x_hat(z, t) and a decoder are given as functions; everything else is the
-platform's own `NDM`, `Model` and `Objective`.
+All in float64. A schedule, a transform, an estimate x_hat(z, t) and a decoder are given as functions; everything else
+is the platform's own `NDM`, `Model` and `Objective`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import e, log, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from ndm.objectives import Noise, Objective, Terms
 from ndm.objectives.continuous import Config as Continuous
 from ndm.objectives.discrete import Config as Discrete
 from ndm.processes.ndm import NDM
+from ndm.registry import variant
 from ndm.schedules import Schedule, ScheduleValue, variance_preserving
-from ndm.schedules.linear import Config as Linear
 from ndm.transforms import Transform
 from ndm.transforms.identity import Identity
 
@@ -39,9 +40,14 @@ class Curve(Schedule):
         return variance_preserving(*torch.func.jvp(self.gamma, (t,), (torch.ones_like(t),)))
 
 
+def schedule_of(kind: str, start: float, end: float, shape: tuple[int, ...] = (1,), **keys: Any) -> Schedule:
+    """The platform's schedule of that kind with gamma from `start` to `end`."""
+    return variant("ndm.schedules", kind).Config(gamma_min=start, gamma_max=end, **keys).build(shape).double()
+
+
 def line(start: float, end: float) -> Schedule:
     """gamma linear from `start` to `end`."""
-    return Linear(gamma_min=start, gamma_max=end).build()
+    return schedule_of("linear", start, end)
 
 
 class Formula(Transform):
@@ -71,10 +77,10 @@ class GaussianMean(Network):
 
     def __init__(self, schedule: Schedule, s2: float) -> None:
         super().__init__()
-        self.schedule, self.s2 = schedule, s2
+        self.process, self.s2 = NDM(schedule, Identity(), 1.0), s2
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        value = self.schedule(t[:, None])
+        value = self.process.at(t, x)
         return value.alpha * self.s2 * x / (value.alpha**2 * self.s2 + value.sigma**2)
 
 
@@ -229,9 +235,10 @@ class Atoms:
         weights, (f, d_f) = self.posterior(z, t), self.dual(t)
         return (weights * f).sum(1, keepdim=True), (weights * d_f).sum(1, keepdim=True)
 
-    def velocity(self, z: Tensor, t: Tensor) -> Tensor:
-        """E[u | z_t], the velocity that transports q(z_t) exactly, [B, 1]."""
-        return self.process.velocity(z, *self.oracle(z, t), self.process.at(t, z))
+    def path(self, z: Tensor, t: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
+        """[E[F(x, s) | z_t] for s in times], each [B, 1]."""
+        weights = self.posterior(z, t)
+        return [(weights * self.dual(s)[0]).sum(1, keepdim=True) for s in times]
 
     def entropy(self) -> float:
         """H(x) in nats."""
@@ -255,20 +262,20 @@ class Atoms:
         log_p = torch.distributions.Normal(0.0, 1.0).log_prob(z[:, 0])
         return float((log_q.exp() * (log_q - log_p)).sum() * (z[1, 0] - z[0, 0]))
 
-    def direct(self, nodes: int = 100) -> float:
-        """The diffusion term of the best unrestricted drift: int E |f^B(x) - E[f^B | z]|^2 / (2 g^2) dt."""
-        u, w = np.polynomial.legendre.leggauss(nodes)
-        epsilon, v = fine()
-        t = torch.from_numpy((u + 1) / 2).repeat_interleave(len(epsilon))
-        weight = torch.from_numpy(w / 2).repeat_interleave(len(epsilon)) * v.repeat(nodes)
-        epsilon = epsilon.repeat(nodes, 1)
-        value, (f, d_f) = self.process.at(t, epsilon), self.dual(t)
-        total = 0.0
-        for k, p in enumerate(self.p):
-            f_k, d_f_k = f[:, k : k + 1], d_f[:, k : k + 1]
-            mean_f, mean_d_f = self.oracle(self.process.latent(f_k, value, epsilon), t)
-            total += float(p * (weight * self.process.path_kl_rate(f_k - mean_f, d_f_k - mean_d_f, value)).sum())
-        return total
+
+class Oracle(Model):
+    """The best model that is not held to one x_hat: its (F, dF/dt) is the posterior mean given z_t."""
+
+    def __init__(self, law: Atoms, decoder: Decoder) -> None:
+        made = make(law.process.schedule, lambda z, t: z, transform=law.process.transform, decoder=decoder)
+        super().__init__(law.process, made.network, made.head, made.decoder, (1,))
+        self.law = law
+
+    def dual(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.law.oracle(z, t)
+
+    def path(self, z: Tensor, t: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
+        return self.law.path(z, t, times)
 
 
 def three_atoms(process: NDM) -> Atoms:

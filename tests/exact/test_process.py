@@ -4,11 +4,11 @@ from math import exp, log
 
 import pytest
 import torch
-from benches import Curve, Formula, bend, line, make, normal_entropy, three_atoms
+from benches import Curve, Formula, bend, line, make, normal_entropy, schedule_of, three_atoms
 
 from ndm.decoders.gaussian import Gaussian
 from ndm.processes.ndm import NDM
-from ndm.registry import kinds, variant
+from ndm.registry import kinds
 from ndm.schedules import ScheduleValue
 from ndm.transforms.identity import Identity
 
@@ -28,8 +28,7 @@ def preserving(alpha):
 
 
 def process(kind="linear", eta=1.0, f=bend, gamma=(-5.0, 4.0)):
-    config = variant("ndm.schedules", kind).Config(gamma_min=gamma[0], gamma_max=gamma[1])
-    return NDM(config.build(), Formula(f), eta).double()
+    return NDM(schedule_of(kind, *gamma), Formula(f), eta)
 
 
 def draw(n=64, seed=3):

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from benches import Atoms, Formula, GaussianMean, bend, ends, line, make, three_atoms
+from benches import Formula, GaussianMean, Oracle, bend, ends, line, make, schedule_of, three_atoms
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from ndm.model import Model
-from ndm.networks import Network
+from ndm.decoders.gaussian import Gaussian
 from ndm.processes.ndm import NDM
 from ndm.randomness import Stream
-from ndm.registry import kinds, variant
+from ndm.registry import kinds
 from ndm.sampling.ancestral import Ancestral
 from ndm.sampling.ode import Ode
 from ndm.transforms.identity import Identity
@@ -47,9 +46,9 @@ class Mixture:
         weights = torch.softmax(self.p.log() + components.log_prob(z), 1)
         return (weights * (self.mean + slope * (z - components.loc))).sum(1, keepdim=True)
 
-    def velocity(self, z: Tensor, t: Tensor) -> Tensor:
-        x_hat = self.x_hat(z, t)
-        return self.process.velocity(z, x_hat, torch.zeros_like(z), self.process.at(t, z))
+    def oracle(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(E[F | z_t], E[dF/dt | z_t])."""
+        return self.x_hat(z, t), torch.zeros_like(z)
 
 
 def transported(velocity, log_density, starts):
@@ -78,7 +77,7 @@ def test_ode_likelihood_of_a_mixture():
     """
     starts = [-1.5, 0.0, 1.0]
     mixture = Mixture(NDM(line(-8, 8), Identity(), 1.0))
-    found, z_1 = transported(mixture.velocity, mixture.log_density, starts)
+    found, z_1 = transported(Oracle(mixture, Gaussian()).velocity, mixture.log_density, starts)
     exact = mixture.log_density(torch.tensor(starts, dtype=torch.float64)[:, None], torch.zeros(3, dtype=torch.float64))
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
     assert found.tolist() == pytest.approx([-1.2072343, -2.1503763, -0.7650859], abs=5e-8)
@@ -96,34 +95,22 @@ def test_ode_of_a_nonlinear_transform_needs_the_average_of_f_and_of_its_derivati
     atoms = three_atoms(NDM(line(-4, 4), Formula(bend), 1.0))
     zero = torch.zeros(len(starts), dtype=torch.float64)
     exact = atoms.log_density(torch.tensor(starts, dtype=torch.float64)[:, None], zero)
-    found, _ = transported(atoms.velocity, atoms.log_density, starts)
+    found, _ = transported(Oracle(atoms, Gaussian()).velocity, atoms.log_density, starts)
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
     model = make(line(-4, 4), lambda z, t: atoms.x_hat(z, t[:, 0]), transform=Formula(bend))
     through_x, _ = transported(model.velocity, atoms.log_density, starts)
     assert (through_x - exact).abs().max() > 0.1
 
 
-class Oracle(Model):
-    """A model whose ODE velocity is the exact E[u | z_t]."""
-
-    def __init__(self, law: Atoms | Mixture) -> None:
-        made = make(law.process.schedule, lambda z, t: law.x_hat(z, t[:, 0]), transform=law.process.transform)
-        super().__init__(made.process, made.network, made.head, made.decoder, (1,))
-        self.law = law
-
-    def velocity(self, z: Tensor, t: Tensor) -> Tensor:
-        return self.law.velocity(z, t)
-
-
 @pytest.mark.parametrize("kind", kinds("ndm.schedules"))
 def test_ode_sampler_lands_on_the_quantiles_of_the_data(kind):
     """In one dimension the flow keeps order: the CDF of z_0 under q(z_0) is that of z_1 under q(z_1)."""
-    schedule = variant("ndm.schedules", kind).Config(gamma_min=-8, gamma_max=8).build().double()
+    schedule = schedule_of(kind, -8, 8)
     mixture = Mixture(NDM(schedule, Identity(), 1.0))
     z_1 = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)[:, None]
     one = torch.ones(21, dtype=torch.float64)
     with torch.no_grad():
-        z_0 = Ode(1e-9).run(Oracle(mixture), z_1, 0, 0).z
+        z_0 = Ode(1e-9).run(Oracle(mixture, Gaussian()), z_1, 0, 0).z
         torch.testing.assert_close(mixture.cdf(z_0, 0 * one), mixture.cdf(z_1, one), rtol=0, atol=1e-7)
 
 
@@ -138,7 +125,7 @@ def test_ode_sampler_lands_on_the_quantiles_for_a_nonlinear_transform():
 
     z_1 = torch.linspace(-2, 2, 21, dtype=torch.float64)[:, None]
     one = torch.ones(21, dtype=torch.float64)
-    z_0 = Ode(1e-9).run(Oracle(atoms), z_1, 0, 0).z
+    z_0 = Ode(1e-9).run(Oracle(atoms, Gaussian()), z_1, 0, 0).z
     torch.testing.assert_close(cdf(z_0, 0 * one), cdf(z_1, one), rtol=0, atol=1e-7)
 
 
@@ -192,7 +179,7 @@ def test_ancestral_sampler_reproduces_the_variance_of_the_data(eta):
 
 def test_ancestral_without_noise_is_ddim():
     """DDIM: z_s = alpha_s x_hat + sigma_s eps_hat with eps_hat = (z_t - alpha_t x_hat) / sigma_t, and no randomness."""
-    schedule = variant("ndm.schedules", "cosine").Config(gamma_min=-6, gamma_max=4).build()
+    schedule = schedule_of("cosine", -6, 4)
     model = make(schedule, lambda z, t: torch.tanh(2 * z) * (1 - t / 2))
     z = start = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     for i in reversed(range(7)):
@@ -204,25 +191,21 @@ def test_ancestral_without_noise_is_ddim():
         torch.testing.assert_close(sampler.run(model, start, 0, seed).z, z, rtol=1e-12, atol=1e-12)
 
 
-class Still(Network):
+class Still(GaussianMean):
     """x_hat that makes the flow almost stand still, so that a solver would like to begin with a huge step."""
 
-    def __init__(self, schedule):
-        super().__init__()
-        self.schedule = schedule
-
     def forward(self, x, t):
-        value = self.schedule(t[:, None])
+        value = self.process.at(t, x)
         pull = value.d_sigma / value.sigma
         return pull / (value.alpha * pull - value.d_alpha) * x * 1.0001
 
 
 @pytest.mark.parametrize("kind", kinds("ndm.schedules"))
 def test_ode_sampler_never_asks_for_times_outside_the_unit_interval(kind):
-    """Schedules are defined on [0, 1] only, and some break outside it: neither a first nor a last step may probe there."""
-    schedule = variant("ndm.schedules", kind).Config(gamma_min=-8, gamma_max=5).build().double()
+    """Schedules are defined on [0, 1] only: neither the search for a first step nor the last step may leave it."""
+    schedule = schedule_of(kind, -8, 5)
     seen = []
-    models = [make(schedule, Still(schedule)), make(schedule, GaussianMean(schedule, 2.25))]
+    models = [make(schedule, Still(schedule, 1.0)), make(schedule, GaussianMean(schedule, 2.25))]
     for model in models:
         model.network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
         for tolerance in (1e-1, 1e-3, 1e-6):

@@ -19,19 +19,28 @@ class Cost(NamedTuple):
     """One forward evaluation of the denoising network."""
     step_flops: int
     """Forward and backward of the whole loss."""
+    fixed_flops: int
+    """The same step with F(x, t) = x and a fixed schedule: forward and backward of the denoiser alone."""
 
     @property
     def forward_evaluations(self) -> float:
-        """The step in units of one forward evaluation of the denoiser; 3 for a fixed forward process."""
+        """The step in units of one forward evaluation of the denoiser."""
         return self.step_flops / self.forward_flops
+
+    @property
+    def fixed_evaluations(self) -> float:
+        """The same for the fixed forward process: below 3, as nothing is differentiated by the data and the time."""
+        return self.fixed_flops / self.forward_flops
 
 
 def cost(objective: Objective) -> Cost:
-    """Count by running the loss once on a pair of zero images."""
+    """Count what is executed when the loss runs once on a pair of zero images."""
     model = objective.model
     x = torch.zeros(2, *model.shape)
     with FlopCounterMode(display=False) as forward:
-        model.network(x, torch.full((2,), 0.5))
+        output = model.network(x, torch.full((2,), 0.5))
+    with FlopCounterMode(display=False) as backward:
+        output.sum().backward()
     with FlopCounterMode(display=False) as step:
         objective(x, noise(0, Slots(0, 2, 0, 2), model.shape)).total.sum().backward()
     objective.zero_grad(set_to_none=True)
@@ -45,4 +54,5 @@ def cost(objective: Objective) -> Cost:
         parameters(model.process.schedule),
         forward.get_total_flops() // 2,
         step.get_total_flops() // 2,
+        (forward.get_total_flops() + backward.get_total_flops()) // 2,
     )

@@ -1,6 +1,7 @@
 """Pictures of samples and of a learned forward process."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def trajectories(model: Model, path: Path, *, count: int = 128, steps: int = 100
     z = Stream(seed, "figure/z_1").normal(0, count, model.shape)
     path_points = [z]
     grid_t = torch.linspace(1, 0, steps + 1)
-    for t, s in zip(grid_t[:-1], grid_t[1:], strict=True):
+    for t, s in pairwise(grid_t):
         slope = model.velocity(z, t.expand(count))
         ahead = model.velocity(z + (s - t) * slope, s.expand(count))
         z = z + (s - t) * (slope + ahead) / 2

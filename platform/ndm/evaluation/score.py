@@ -20,7 +20,7 @@ COLUMNS = ("prior", "reconstruction", "diffusion")
 
 
 def score(objective: Objective, raw: Tensor, first_id: int, *, seed: int, draws: int, batch: int) -> pa.Table:
-    """The bound of the images `raw` (stored values, [N, *shape]) whose ids start at first_id: nats per image and term."""
+    """The bound of the images `raw` (stored values, [N, *shape]), their ids from first_id: nats per image and term."""
     parts: list[Terms] = []
     for start in range(0, len(raw), batch):
         x = objective.model.decoder.encode(raw[start : start + batch])

@@ -26,7 +26,9 @@ def load(folder: RunFolder, experiment: Experiment, manifest: Manifest) -> Train
     """
     found = checkpoint.latest(folder.checkpoints)
     if found is None:
-        raise UserError(f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}")
+        raise UserError(
+            f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}"
+        )
     check(found, folder, experiment, manifest)
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
     objective.load_state_dict(found.tensors["ema"])

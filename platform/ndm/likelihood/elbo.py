@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ndm.likelihood.time import Histogram, Logistic, Proposal, uniform
 from ndm.objectives import Noise, Objective, Terms
 from ndm.randomness import Stream
 
@@ -14,20 +15,25 @@ def full_draws(objective: Objective, draws: int) -> int:
     return draws if objective.steps is None else objective.steps * math.ceil(draws / objective.steps)
 
 
-def recipe(objective: Objective, draws: int) -> str:
-    """The estimator's name: time (T steps, or cont), and k draws per image unless they are every step once."""
+def recipe(objective: Objective, draws: int, proposal: Proposal = uniform) -> str:
+    """The estimator's name: time (T steps, or cont), k draws per image unless they are every step once, the proposal."""
     if objective.steps is None:
-        return f"elbo_cont_k{draws}"
+        kind = {Logistic: "_logistic", Histogram: "_adaptive"}.get(type(proposal), "")
+        return f"elbo_cont_k{draws}{kind}"
     return f"elbo_T{objective.steps}" + ("" if draws == objective.steps else f"_k{draws}")
 
 
 @torch.no_grad()
-def elbo(objective: Objective, x: Tensor, first_id: int, *, seed: int, draws: int) -> Terms:
+def elbo(
+    objective: Objective, x: Tensor, first_id: int, *, seed: int, draws: int, proposal: Proposal = uniform
+) -> Terms:
     """Terms of the bound in nats per image, float64 [B], for images x: [B, *shape] of ids first_id .. first_id + B - 1.
 
     Draw j of K uses t in the j-th of K equal strata; time and noise are functions of (seed, image id, j), so two
-    models scored with one seed share them, whatever the batches and workers. Unbiased for every K.
+    models scored with one seed share them, whatever the batches and workers. Unbiased for every K and every proposal of
+    times; only continuous time takes one.
     """
+    assert objective.steps is None or proposal is uniform
     sums = [torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in Terms._fields]
     for j in range(draws):
         within = Stream(seed, "elbo/time", j).uniform(first_id, len(x))
@@ -35,7 +41,9 @@ def elbo(objective: Objective, x: Tensor, first_id: int, *, seed: int, draws: in
             Stream(seed, f"elbo/{name}", j).normal(first_id, len(x), tuple(x.shape[1:]), x.dtype).to(x.device)
             for name in ("epsilon", "epsilon_0")
         )
-        terms = objective(x, Noise(((j + within) / draws).to(x.device), epsilon, epsilon_0))
+        t, density = proposal((j + within) / draws)
+        terms = objective(x, Noise(t.to(x.device), epsilon, epsilon_0))
+        terms = terms._replace(diffusion=terms.diffusion / density.to(x.device))
         for total, term in zip(sums, terms, strict=True):
             total += term
     return Terms(*(total / draws for total in sums))

@@ -5,15 +5,24 @@ from typing import Any
 
 import ray
 
+from ndm.errors import UserError
+
 
 @ray.remote(num_cpus=0)
 class _Mailbox:
-    """The latest progress, the warnings not yet shown, and whether a stop was asked for."""
+    """The latest progress, the warnings not yet shown, a user's mistake, and whether a stop was asked for."""
 
     def __init__(self) -> None:
+        self.groups = 0
         self.progress: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.mistake: str | None = None
         self.stop = False
+
+    def begin(self, position: int) -> None:
+        self.groups += 1
+        if self.groups > 1:
+            self.warn(f"A worker died; the training goes on from the checkpoint at {position} examples.")
 
     def publish(self, progress: dict[str, Any]) -> None:
         self.progress = progress
@@ -21,9 +30,12 @@ class _Mailbox:
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
-    def collect(self) -> tuple[dict[str, Any], list[str]]:
+    def refuse(self, mistake: str) -> None:
+        self.mistake = mistake
+
+    def collect(self) -> tuple[dict[str, Any], list[str], str | None]:
         warnings, self.warnings = self.warnings, []
-        return self.progress, warnings
+        return self.progress, warnings, self.mistake
 
     def ask_to_stop(self) -> None:
         self.stop = True
@@ -38,21 +50,36 @@ class Channel:
     def __init__(self) -> None:
         self._mailbox: Any = _Mailbox.remote()  # pyright: ignore[reportAttributeAccessIssue]
 
+    def begin(self, position: int) -> None:
+        """From rank 0, without waiting: a group of workers starts here."""
+        self._mailbox.begin.remote(position)
+
     def publish(self, progress: dict[str, Any]) -> None:
-        """From a worker, without waiting."""
+        """From rank 0, without waiting."""
         self._mailbox.publish.remote(progress)
 
     def warn(self, message: str) -> None:
         """From a worker, without waiting."""
         self._mailbox.warn.remote(message)
 
+    def refuse(self, mistake: UserError) -> None:
+        """From a worker: this ends the training, a restart would not help."""
+        ray.get(self._mailbox.refuse.remote(str(mistake)))
+
     def stopping(self) -> bool:
         """From a worker: has a stop been asked for?"""
         return ray.get(self._mailbox.stopping.remote())
 
     def collect(self) -> tuple[dict[str, Any], list[str]]:
-        """From the driver: the latest progress, and the warnings since the last call."""
-        return ray.get(self._mailbox.collect.remote())
+        """From the driver: the latest progress, and the warnings since the last call.
+
+        Raises:
+            UserError: a worker refused to go on.
+        """
+        progress, warnings, mistake = ray.get(self._mailbox.collect.remote())
+        if mistake is not None:
+            raise UserError(mistake)
+        return progress, warnings
 
     def ask_to_stop(self) -> None:
         """From the driver."""

@@ -9,7 +9,6 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from ndm.errors import UserError
 from ndm.runtime.channel import Channel
 from ndm.runtime.worker import Task, work
 
@@ -17,15 +16,22 @@ POLL_SECONDS = 0.25
 
 
 def fit(
-    task: Task, *, workers: int, gpu: bool, max_failures: int, ray_folder: Path, show: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
-) -> str:
-    """Train on `workers` workers; returns "finished" or "stopped".
+    task: Task,
+    *,
+    workers: int,
+    gpu: bool,
+    max_failures: int,
+    ray_folder: Path,
+    show: Callable[[dict[str, Any]], None],
+    warn: Callable[[str], None],
+) -> bool:
+    """Train on `workers` workers; returns whether to the end, not to a stop that was asked for.
 
     A dead worker restarts the group from the last checkpoint, `max_failures` times. The first KeyboardInterrupt asks
-    the workers to save and stop; a second one is raised.
+    the workers to save and stop; a second one is raised, and so is one before there is anything to save.
 
     Raises:
-        UserError: what a worker raised as one.
+        UserError: what a worker raised as one; nothing is restarted.
         ray.train.TrainingFailedError: any other failure.
     """
     trainer = TorchTrainer(
@@ -38,58 +44,44 @@ def fit(
             failure_config=ray.train.FailureConfig(max_failures=max_failures),
         ),
     )
-    outcome: dict[str, Any] = {}
+    outcome: dict[str, BaseException] = {}
+    done = threading.Event()
 
     def run() -> None:
         try:
-            outcome["result"] = trainer.fit()
+            trainer.fit()
         except BaseException as error:
             outcome["error"] = error
+        finally:
+            done.set()
 
     # Not in the main thread: Ray's own handler would abort the workers at the first Ctrl-C, before they could save.
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    _watch(thread, task.channel, show, warn)
-    error = outcome.get("error")
-    if error is not None:
-        raise _users(error) or error
-    return str(outcome["result"].return_value)
+    threading.Thread(target=run, daemon=True).start()
+    stopped = _watch(done, task.channel, show, warn)
+    if (error := outcome.get("error")) is not None:
+        raise error
+    return not stopped
 
 
 def _watch(
-    thread: threading.Thread, channel: Channel, show: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
-) -> None:
-    asked = False
+    done: threading.Event, channel: Channel, show: Callable[[dict[str, Any]], None], warn: Callable[[str], None]
+) -> bool:
+    """Show what the workers say until they end; returns whether they were asked to stop."""
+    asked, progress = False, {}
     while True:
         try:
-            alive = thread.is_alive()
+            ended = done.is_set()
             progress, warnings = channel.collect()
             for message in warnings:
                 warn(message)
             if progress:
                 show(progress)
-            if not alive:
-                return
-            thread.join(POLL_SECONDS)
+            if ended:
+                return asked
+            done.wait(POLL_SECONDS)  # Thread.join, interrupted, takes the thread for ended (CPython 3.11)
         except KeyboardInterrupt:
-            if asked:
+            if asked or not progress:
                 raise
             asked = True
-            warn("Stopping: the workers save a checkpoint first. Ctrl-C again gives up what they did since the last one.")
+            warn("Stopping: the workers save a checkpoint first; Ctrl-C again gives up what they did since the last.")
             channel.ask_to_stop()
-
-
-def _users(error: BaseException) -> UserError | None:
-    """The user's mistake inside Ray's wrappings, if that is what it was."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        current = queue.pop()
-        if current is None or id(current) in seen:
-            continue
-        if isinstance(current, UserError):
-            return current
-        seen.add(id(current))
-        queue += [current.__cause__, current.__context__, getattr(current, "cause", None)]
-        queue += list(getattr(current, "worker_failures", {}).values())
-    return None

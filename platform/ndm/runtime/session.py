@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 # Ray gives reading tasks CPUs of their own; workers that hold every CPU would starve them for ever.
 SPARE_CPUS = 2
+
 
 def resolve_workers(workers: int | str) -> int:
     """`auto` is one worker per GPU, or two CPU workers.
@@ -39,6 +41,7 @@ def session(root: Path, workers: int) -> Iterator[None]:
     paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.pop("RAY_ADDRESS", None)
+    on_termination = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=max(os.cpu_count() or 1, workers) + SPARE_CPUS,
@@ -47,6 +50,8 @@ def session(root: Path, workers: int) -> Iterator[None]:
         logging_level=logging.ERROR,
     )
     try:
+        # Ray has put in its own, which kills the workers before they could save.
+        signal.signal(signal.SIGTERM, on_termination)
         yield
     finally:
         ray.shutdown()

@@ -14,7 +14,7 @@ from ndm.runtime.card import NOTE, card
 from ndm.runtime.evaluate import evaluate, sample
 from ndm.runtime.fit import fit
 from ndm.runtime.session import resolve_workers, session
-from ndm.runtime.worker import Task
+from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
 from ndm.training import checkpoint
@@ -38,11 +38,18 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
             forward(folder, tracking.resolve_uri(experiment.tracking, folder.path.parent), results["run_id"], terminal)
             return results
         workspace = Workspace.open(experiment, folder, terminal)
+        reached = newest(folder, experiment, workspace.manifest)
+        position = reached.position if reached else 0
         run_id = workspace.open_tracking_run(workers)
         folder.write("experiment", experiment.model_dump(mode="json"))
         with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
-            trained = _fit(workspace, run_id, workers)
-            results = trained | {"likelihood": evaluate(workspace, spool), "samples": sample(workspace, spool)}
+            if position < experiment.training.examples:
+                _fit(workspace, run_id, workers, position)
+            results = {
+                **_training(workspace, run_id, workers),
+                "likelihood": evaluate(workspace, spool),
+                "samples": sample(workspace, spool),
+            }
             spool.artifact(_experiment_file(folder, experiment))
             spool.tags({NOTE: card(experiment, results)})
             spool.artifact(checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
@@ -69,21 +76,22 @@ def _check_same(folder: RunFolder, experiment: Experiment) -> None:
     )
 
 
-def _fit(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]:
-    """Train to the end under Ray Train, showing progress; what it took."""
+def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None:
+    """Train from `position` to the end under Ray Train, showing progress."""
     experiment, terminal, goal = workspace.experiment, workspace.terminal, workspace.experiment.training.examples
     # Channel starts a Ray actor, so its module is imported where Ray runs.
     from ndm.runtime.channel import Channel
 
-    last: dict[str, Any] = {}
+    last: dict[str, Any] = {"position": position}
 
     def show(progress: dict[str, Any]) -> None:
         if progress != last:
             last.update(progress)
             terminal.progress(_progress_line(progress, goal), progress["position"] >= goal)
 
-    terminal.say(f"Training {workspace.folder.name} on {workers} worker(s) ...")
-    outcome = fit(
+    start = f" from {position} of {goal} examples on" if position else ""
+    terminal.say(f"Training {workspace.folder.name} on {workers} worker(s){start} ...")
+    finished = fit(
         Task(
             experiment.model_dump(mode="json"),
             workspace.folder.path,
@@ -99,16 +107,23 @@ def _fit(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]:
         show=show,
         warn=terminal.warn,
     )
-    if outcome == "stopped":
+    if not finished:
         terminal.say(f"Stopped at {last['position']} of {goal} examples; the same command goes on from there.")
         raise KeyboardInterrupt
+
+
+def _training(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]:
+    """What the training took, all calls together."""
+    reached = newest(workspace.folder, workspace.experiment, workspace.manifest)
+    assert reached is not None, "a training ends with a checkpoint"
+    seconds = reached.meta["seconds"]
     return {
         "run": workspace.folder.name,
         "run_id": run_id,
-        "examples": goal,
+        "examples": reached.position,
         "workers": workers,
-        "seconds": last.get("seconds", 0.0),
-        "examples_per_second": last.get("rate", 0.0),
+        "seconds": seconds,
+        "examples_per_second": reached.position / seconds,
     }
 
 

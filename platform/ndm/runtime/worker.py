@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ndm.data import ingest
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
+from ndm.errors import UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
 from ndm.runs import RunFolder
@@ -24,7 +26,7 @@ from ndm.runtime.channel import Channel, WarningsToChannel
 from ndm.tracking.forward import Forwarder
 from ndm.tracking.spool import Spool
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Logged, Loop, Sampled, Stopped
+from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
 from ndm.training.state import State
 
 
@@ -40,9 +42,16 @@ class Task:
     channel: Channel
 
 
-def work(config: dict[str, Task]) -> str:
-    """Train until the experiment's end or a stop; returns "finished" or "stopped"."""
-    task = config["task"]
+def work(config: dict[str, Task]) -> None:
+    """Train until the experiment's end or a stop; a user's mistake is told to the driver."""
+    try:
+        _train(config["task"])
+    except UserError as mistake:
+        config["task"].channel.refuse(mistake)
+        raise
+
+
+def _train(task: Task) -> None:
     experiment = presets.resolve(task.experiment)
     folder, manifest = RunFolder(task.run), Manifest.read(task.data)
     context = ray.train.get_context()
@@ -52,7 +61,7 @@ def work(config: dict[str, Task]) -> str:
         torch.set_num_threads(1)
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
-    resume(state, folder, experiment, manifest)
+    seconds = resume(state, folder, experiment, manifest)
     loop = make_loop(task, experiment, manifest, objective, rank, world)
     order = Order.of(manifest, "train", seed=experiment.seed, streams=experiment.data.streams)
     batches = ingest.batches(
@@ -66,19 +75,32 @@ def work(config: dict[str, Task]) -> str:
         world=world,
     )
     if rank == 0:
-        return Recorder(task, experiment, manifest, state).follow(loop.run(state, batches))
-    outcome = "finished"
-    for event in loop.run(state, batches):
-        outcome = "stopped" if isinstance(event, Stopped) else outcome
-    return outcome
+        task.channel.begin(state.position)
+        Recorder(task, experiment, manifest, state, seconds).follow(loop.run(state, batches))
+    else:
+        for _ in loop.run(state, batches):
+            pass
 
 
-def resume(state: State, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:
-    """Take over the newest good checkpoint, if there is one."""
+def resume(state: State, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> float:
+    """Take over the newest good checkpoint, if there is one; returns the seconds that were spent on it."""
+    found = newest(folder, experiment, manifest)
+    if found is None:
+        return 0.0
+    state.load(found.tensors, found.position)
+    return found.meta["seconds"]
+
+
+def newest(folder: RunFolder, experiment: Experiment, manifest: Manifest) -> checkpoint.Checkpoint | None:
+    """The newest good checkpoint of a run, if there is one.
+
+    Raises:
+        UserError: it is of another experiment or other data.
+    """
     found = checkpoint.latest(folder.checkpoints)
     if found is not None:
         trained.check(found, folder, experiment, manifest)
-        state.load(found.tensors, found.position)
+    return found
 
 
 def make_loop(
@@ -105,25 +127,25 @@ def make_loop(
 class Recorder:
     """Rank 0's part: everything that is written or shown while training."""
 
-    def __init__(self, task: Task, experiment: Experiment, manifest: Manifest, state: State) -> None:
+    def __init__(self, task: Task, experiment: Experiment, manifest: Manifest, state: State, seconds: float) -> None:
         self.task, self.experiment, self.manifest, self.state = task, experiment, manifest, state
+        self.began = time.perf_counter() - seconds
         self.folder = RunFolder(task.run)
         self.spool = Spool(task.run)
         self.forwarder = Forwarder(task.run, task.tracking_uri, task.run_id)
         logging.getLogger("ndm").addHandler(WarningsToChannel(task.channel))
 
-    def follow(self, events: Any) -> str:
-        """Record the events as they come; returns "finished" or "stopped"."""
-        outcome, first, began = "finished", self.state.position, time.perf_counter()
+    def follow(self, events: Iterator[Event]) -> None:
+        """Record the events as they come."""
+        first, began = self.state.position, time.perf_counter()
         shown: dict[str, Any] = {}
         try:
             for event in events:
                 match event:
                     case Logged(position, metrics):
                         self.spool.metrics(position, metrics)
-                        seconds = time.perf_counter() - began
-                        shown |= metrics | {"position": position, "seconds": seconds}
-                        shown["rate"] = (position - first) / seconds
+                        rate = (position - first) / (time.perf_counter() - began)
+                        shown |= metrics | {"position": position, "rate": rate}
                         self.task.channel.publish(shown)
                     case Sampled(position, raw):
                         path = self.folder.samples / f"{position:012d}.png"
@@ -133,14 +155,16 @@ class Recorder:
                         self.spool.sync()
                         self.save(position)
                     case Stopped():
-                        outcome = "stopped"
+                        pass
         finally:
             self.spool.close()
             self.forwarder.close(timeout=5.0)
-        return outcome
 
     def save(self, position: int) -> None:
-        meta = {"experiment": self.experiment.digest(), "data": self.manifest.hash, "tracking": self.task.run_id}
-        checkpoint.write(
-            self.folder.checkpoints, position, self.state.tensors(), meta, self.experiment.monitor.keep
-        )
+        meta = {
+            "experiment": self.experiment.digest(),
+            "data": self.manifest.hash,
+            "tracking": self.task.run_id,
+            "seconds": time.perf_counter() - self.began,
+        }
+        checkpoint.write(self.folder.checkpoints, position, self.state.tensors(), meta, self.experiment.monitor.keep)

@@ -40,6 +40,11 @@ class Ode(Sampler):
         # Schedules are undefined outside [0, 1]. step_t makes the last step land on t = 0 instead of past it; the
         # solver's trial of a first step length, huge where the flow stands still, is kept inside by the clamp.
         times = z.new_tensor([1.0, 0.0])
-        solver: dict[str, Any] = {"rtol": self.tolerance, "atol": self.tolerance, "method": "dopri5", "options": {"step_t": times[1:]}}
+        solver: dict[str, Any] = {
+            "rtol": self.tolerance,
+            "atol": self.tolerance,
+            "method": "dopri5",
+            "options": {"step_t": times[1:]},
+        }
         path = cast(Tensor, odeint(velocity, z, times, **solver))
         return Draw(path[-1], evaluations)

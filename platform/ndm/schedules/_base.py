@@ -5,18 +5,17 @@ log signal-to-noise ratio; it increases from `gamma_min` at t = 0 to `gamma_max`
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from ndm import registry
 
 
 class ScheduleValue(NamedTuple):
-    """A schedule at the times t: every field has the shape of t, or broadcasts against the data for per-dimension ones."""
+    """A schedule at the times t: each field has the shape of t, or [*t.shape, *shape] if each dimension has its own."""
 
     alpha: Tensor
     sigma: Tensor
@@ -31,7 +30,10 @@ class ScheduleValue(NamedTuple):
 
 
 class ScheduleConfig(registry.Config):
-    """Keys that every schedule has: the end points of gamma."""
+    """Keys that every schedule has: the end points of gamma.
+
+    A variant's `build(shape)` takes the shape of one example, which only schedules per dimension need.
+    """
 
     gamma_min: float = -13.3
     gamma_max: float = 5.0
@@ -48,7 +50,7 @@ class Schedule(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, t: Tensor) -> ScheduleValue:
-        """The schedule at times t in [0, 1], shape [B] (any shape); differentiable in t and in its parameters."""
+        """The schedule at times t in [0, 1] of any shape, mostly [B]; differentiable in t and in its parameters."""
 
 
 def variance_preserving(gamma: Tensor, d_gamma: Tensor) -> ScheduleValue:

@@ -18,7 +18,8 @@ from ndm.schedules._base import Schedule, ScheduleConfig, ScheduleValue
 class Config(ScheduleConfig):
     kind: Literal["cosine"] = "cosine"
 
-    def build(self) -> "Cosine":
+    def build(self, shape: tuple[int, ...]) -> "Cosine":
+        del shape
         return Cosine(self)
 
 

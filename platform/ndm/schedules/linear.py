@@ -15,7 +15,8 @@ from ndm.schedules._base import Schedule, ScheduleConfig, ScheduleValue, varianc
 class Config(ScheduleConfig):
     kind: Literal["linear"] = "linear"
 
-    def build(self) -> "Linear":
+    def build(self, shape: tuple[int, ...]) -> "Linear":
+        del shape
         return Linear(self)
 
 

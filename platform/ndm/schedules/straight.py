@@ -18,7 +18,8 @@ from ndm.schedules._base import Schedule, ScheduleConfig, ScheduleValue
 class Config(ScheduleConfig):
     kind: Literal["straight"] = "straight"
 
-    def build(self) -> "Straight":
+    def build(self, shape: tuple[int, ...]) -> "Straight":
+        del shape
         return Straight(self)
 
 

@@ -1,33 +1,65 @@
 """Checkpoints on disk: safetensors and JSON, every file hashed, the manifest published last, broken ones walked over.
 
-A checkpoint is a folder named after the examples seen. It is written under a temporary name, synced, and renamed; it counts
-only if its manifest is there and every file has the size and SHA-256 the manifest says. Nothing in it is ever unpickled.
+A checkpoint is a folder named after the examples seen. It is written under a temporary name, synced, and renamed; it
+counts only if its manifest is whole and every file has the size and SHA-256 the manifest says. Nothing in it is ever
+unpickled.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ndm.training.state import Tensors
 
 log = logging.getLogger("ndm.training")
 
-FORMAT = 1
+FORMAT, SUFFIX = 1, ".safetensors"
 
 
 class Checkpoint(NamedTuple):
+    """What `read` found in a folder."""
+
     path: Path
     tensors: Tensors
     position: int
     """Examples seen."""
     meta: dict[str, Any]
+
+
+class File(BaseModel):
+    """One file of a checkpoint: a part of the state."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a checkpoint consists of, with a hash of all that it says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int = FORMAT
+    position: int
+    meta: dict[str, Any]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.safetensors$")], File]
+    sha256: str = ""
+
+    def digest(self) -> str:
+        """SHA-256 of the rest."""
+        rest = self.model_dump(mode="json", exclude={"sha256"})
+        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class Broken(Exception):
@@ -40,13 +72,14 @@ def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any]
     final, temporary = folder / f"{position:012d}", folder / f".{position:012d}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, File] = {}
     for part, named in tensors.items():
         payload = save({name: tensor.detach().contiguous() for name, tensor in named.items()})
-        _write_synced(temporary / f"{part}.safetensors", payload)
-        files[f"{part}.safetensors"] = {"bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
-    manifest = {"format": FORMAT, "position": position, "meta": dict(meta), "files": files}
-    _write_synced(temporary / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True).encode())
+        _write_synced(temporary / f"{part}{SUFFIX}", payload)
+        files[f"{part}{SUFFIX}"] = File(bytes=len(payload), sha256=hashlib.sha256(payload).hexdigest())
+    manifest = Manifest(position=position, meta=dict(meta), files=files)
+    manifest = manifest.model_copy(update={"sha256": manifest.digest()})
+    _write_synced(temporary / "manifest.json", manifest.model_dump_json(indent=1).encode())
     _sync_folder(temporary)
     if final.exists():  # a broken one, or the same position of a run that was killed and repeated
         shutil.rmtree(final)
@@ -60,46 +93,83 @@ def read(path: Path) -> Checkpoint:
     """One checkpoint, verified.
 
     Raises:
-        Broken: a file is missing, of another size or hash, or the manifest is not of this format.
+        Broken: a file is missing or not what the manifest says, or the manifest is not of this format or was changed.
     """
+    manifest, tensors = _manifest(path), Tensors()
+    for name, file in manifest.files.items():
+        try:
+            tensors[name.removesuffix(SUFFIX)] = load(_payload(path, name, file))
+        except SafetensorError:
+            raise Broken(f"{name} is not in the format safetensors") from None
+    return Checkpoint(path, tensors, manifest.position, manifest.meta)
+
+
+def verify(path: Path) -> None:
+    """Check every byte of a checkpoint without loading its tensors; errors as for `read`."""
+    for name, file in _manifest(path).files.items():
+        _payload(path, name, file)
+
+
+def _manifest(path: Path) -> Manifest:
+    text = _bytes(path / "manifest.json")
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
-        if manifest["format"] != FORMAT:
-            raise Broken(f"its format is {manifest['format']}, not {FORMAT}")
-        tensors: Tensors = {}
-        for name, expected in manifest["files"].items():
-            payload = (path / Path(name).name).read_bytes()
-            if len(payload) != expected["bytes"] or hashlib.sha256(payload).hexdigest() != expected["sha256"]:
-                raise Broken(f"{name} is not what the manifest says")
-            tensors[name.removesuffix(".safetensors")] = load(payload)
-        return Checkpoint(path, tensors, int(manifest["position"]), dict(manifest["meta"]))
-    except FileNotFoundError as error:
-        raise Broken(f"{Path(str(error.filename)).name} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Broken(f"it cannot be read ({type(error).__name__})") from error
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "form"
+        raise Broken(f"its manifest cannot be used ({where}: {first['msg']})") from None
+    if manifest.format != FORMAT:
+        raise Broken(f"its format is {manifest.format}, not {FORMAT}")
+    if manifest.sha256 != manifest.digest():
+        raise Broken("its manifest was changed")
+    if manifest.position != int(path.name):
+        raise Broken(f"it is the one at {manifest.position}, under another name")
+    return manifest
+
+
+def _payload(path: Path, name: str, expected: File) -> bytes:
+    """The bytes of a file, which are those the manifest was written for."""
+    payload = _bytes(path / name)
+    if len(payload) != expected.bytes or hashlib.sha256(payload).hexdigest() != expected.sha256:
+        raise Broken(f"{name} is not what the manifest says")
+    return payload
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Broken(f"{path.name} is missing") from None
+    except OSError as error:
+        raise Broken(f"{path.name} cannot be read ({error.strerror})") from None
 
 
 def candidates(folder: Path) -> list[Path]:
     """Published checkpoints, newest first, not yet verified."""
-    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir()), reverse=True)
+    found = (path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def latest(folder: Path) -> Checkpoint | None:
     """The newest good checkpoint; a broken one is passed over with a warning that names it."""
-    return next(_good(folder), None)
-
-
-def _good(folder: Path) -> Iterator[Checkpoint]:
     for path in candidates(folder):
         try:
-            yield read(path)
+            return read(path)
         except Broken as error:
             log.warning("Checkpoint %s is passed over: %s.", path.name, error)
+    return None
 
 
 def _prune(folder: Path, keep: int) -> None:
-    for stale in candidates(folder)[keep:]:
-        shutil.rmtree(stale, ignore_errors=True)
+    """Delete what is older than the newest `keep` good checkpoints; a broken one does not count as one of them."""
+    good = 0
+    for path in candidates(folder):
+        if good == keep:
+            shutil.rmtree(path, ignore_errors=True)
+            continue
+        with contextlib.suppress(Broken):
+            verify(path)
+            good += 1
     for partial in folder.glob(".*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
 

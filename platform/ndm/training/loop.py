@@ -63,11 +63,15 @@ class MonitorConfig(registry.Config):
 
 
 class Logged(NamedTuple):
+    """Metrics of the examples since the last record, or of the validation images."""
+
     position: int
     metrics: dict[str, float]
 
 
 class Sampled(NamedTuple):
+    """The sample grid, always from the same latents."""
+
     position: int
     raw: Tensor
     """Stored values of the samples, [N, *shape]; on rank 0 only."""
@@ -92,9 +96,14 @@ class Batch(Protocol):
     """A worker's part of the global batch that starts at `position`."""
 
     @property
-    def position(self) -> int: ...
+    def position(self) -> int:
+        """Examples before the global batch."""
+        ...
+
     @property
-    def raw(self) -> Tensor: ...
+    def raw(self) -> Tensor:
+        """Stored values of the part, [b, *shape]."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +143,7 @@ class Loop:
             rate = self.optimizer.rate(end, self.training.examples)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
-            done = step(
-                module, state, x, draws, accumulate=self.training.accumulate, clip=self.optimizer.clip
-            )
+            done = step(module, state, x, draws, accumulate=self.training.accumulate, clip=self.optimizer.clip)
             state.ema.update(state.objective, end // size)
             before, state.position = state.position, end
             sums += done.terms

@@ -17,7 +17,10 @@ class State:
         self.position = 0
 
     def tensors(self) -> Tensors:
-        """{"model": ..., "ema": ..., "optimizer": ...}, each name -> tensor, for a checkpoint."""
+        """{"model": ..., "ema": ..., "optimizer": ...}, each name -> tensor, for a checkpoint.
+
+        They are the state's own: the next step changes them.
+        """
         moments = {
             f"{name}/{key}": value
             for name, parameter in self.objective.named_parameters()
@@ -30,7 +33,7 @@ class State:
         }
 
     def load(self, tensors: Tensors, position: int) -> None:
-        """Take over what `tensors()` gave at `position`.
+        """Take over a copy of what `tensors()` gave at `position`.
 
         Raises:
             RuntimeError: names or shapes are not this objective's.
@@ -40,8 +43,10 @@ class State:
         parameters = dict(self.objective.named_parameters())
         self.optimizer.state.clear()
         for name, value in tensors["optimizer"].items():
-            parameter, _, key = name.rpartition("/")
-            self.optimizer.state[parameters[parameter]][key] = value.to(
-                "cpu" if key == "step" else parameters[parameter].device
-            )
+            key, _, moment = name.rpartition("/")
+            if key not in parameters or (value.ndim and value.shape != parameters[key].shape):
+                raise RuntimeError(f"{name} is of no parameter of this objective")
+            # torch keeps the count of steps on the CPU.
+            device = "cpu" if moment == "step" else parameters[key].device
+            self.optimizer.state[parameters[key]][moment] = value.to(device, copy=True)
         self.position = position

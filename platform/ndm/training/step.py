@@ -57,7 +57,9 @@ def step(
     parts = list(zip(x.chunk(accumulate), *(part.chunk(accumulate) for part in noise), strict=True))
     for i, (x_part, *noise_part) in enumerate(parts):
         last = i == len(parts) - 1
-        alone = contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
+        alone = (
+            contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
+        )
         with alone:
             terms: Terms = module(x_part, Noise(*noise_part))
             (terms.total.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]

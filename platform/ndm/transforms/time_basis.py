@@ -1,10 +1,7 @@
-"""F(x, t) = (1 - t) x + sum_k b_k(t) G_k(x), k = 1..degree, with b_k(t) = t P_{k-1}(2t - 1) (Legendre).
+"""F(x, t) = (1 - t) x + sum_k b_k(t) G_k(x), k = 1..degree, with the b_k of `_legendre`, each zero at t = 0.
 
-G_1 = x + net_1(x) and G_k = net_k(x) for k > 1, so F = x + sum_k b_k(t) net_k(x); b_k(0) = 0 holds F(x, 0) =
-x. Time and data separate: one evaluation of one network gives F at every time together with dF/dt, whose b_k'
-come from the recurrences (k+1) P_{k+1} = (2k+1) s P_k - k P_{k-1} and P'_{k+1} = P'_{k-1} + (2k+1) P_k.
-Legendre polynomials, bounded by one and orthogonal on [0, 1], keep the coefficients comparable at any degree,
-unlike powers.
+G_1 = x + net_1(x) and G_k = net_k(x) for k > 1, so F = x + sum_k b_k(t) net_k(x). Time and data separate: one
+evaluation of one network gives F at every time together with dF/dt.
 """
 
 from collections.abc import Sequence
@@ -16,6 +13,7 @@ from torch import Tensor
 
 from ndm import networks, registry
 from ndm.transforms._base import Transform
+from ndm.transforms._legendre import legendre
 
 
 class Config(registry.Config):
@@ -38,23 +36,13 @@ class TimeBasis(Transform):
 
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         nets = self.nets(x, t)
-        b, d_b = self.basis(t.reshape(-1, *[1] * (x.ndim - 1)))
+        b, d_b = legendre(t.reshape(-1, *[1] * (x.ndim - 1)), self.degree)
         return x + (b * nets).sum(0), (d_b * nets).sum(0)
 
     def path(self, x: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
         nets = self.nets(x, times[0])
-        return [x + (self.basis(t.reshape(-1, *[1] * (x.ndim - 1)))[0] * nets).sum(0) for t in times]
+        return [x + (legendre(t.reshape(-1, *[1] * (x.ndim - 1)), self.degree)[0] * nets).sum(0) for t in times]
 
     def nets(self, x: Tensor, t: Tensor) -> Tensor:
         """net_k(x) for k = 1..degree: [degree, *x.shape]. The network has no time; t fills its signature."""
         return torch.stack(self.network(x, t).chunk(self.degree, dim=1))
-
-    def basis(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """b_k(t) and b_k'(t) for k = 1..degree, both [degree, *t.shape]."""
-        s = 2 * t - 1
-        p, d_p = [torch.ones_like(t), s], [torch.zeros_like(t), torch.ones_like(t)]
-        for k in range(1, self.degree - 1):
-            p.append(((2 * k + 1) * s * p[k] - k * p[k - 1]) / (k + 1))
-            d_p.append(d_p[k - 1] + (2 * k + 1) * p[k])
-        legendre = torch.stack(p[: self.degree])
-        return t * legendre, legendre + 2 * t * torch.stack(d_p[: self.degree])

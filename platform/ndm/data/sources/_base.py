@@ -34,6 +34,16 @@ class SourceConfig(registry.Config):
     rows_per_shard: ClassVar[int] = 4096
     """Examples in a file; a property of the source, not of an experiment."""
 
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of one example, known without loading any."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> int:
+        """Values a stored number can take, as in `Examples`."""
+
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """{"name", "version"}: equal identities have equal examples. Both are fit for a folder's name."""

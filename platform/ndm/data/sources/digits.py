@@ -28,6 +28,14 @@ class Config(SourceConfig):
 
     rows_per_shard: ClassVar[int] = 256
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return SHAPE
+
+    @property
+    def levels(self) -> int:
+        return LEVELS
+
     def identity(self) -> dict[str, str]:
         return {"name": "digits", "version": "1"}
 

@@ -28,6 +28,14 @@ class Config(SourceConfig):
     examples: int = Field(default=20_000, gt=0)
     """Size of the training split; validation and test have 2,000 each."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (2,)
+
+    @property
+    def levels(self) -> int:
+        return 0
+
     def identity(self) -> dict[str, str]:
         return {"name": "rings", "version": f"1-{self.examples}"}
 

@@ -1,0 +1,69 @@
+"""Every distance of a sample from a reference, with standard errors and counts."""
+
+import torch
+from torch import Tensor
+
+from ndm.errors import UserError
+from ndm.likelihood.statistics import Mean
+from ndm.quality.features import Extractor, Pixels, features
+from ndm.quality.frechet import frechet
+from ndm.quality.kernel_distance import kernel_distance
+from ndm.quality.mmd import gaussian_of, mmd_squared
+from ndm.quality.precision_recall import precision_recall
+from ndm.quality.sliced_wasserstein import floor, sliced_wasserstein
+from ndm.quality.subsets import subset
+
+FEWEST = 30
+MMD_POINTS = 10_000
+"""MMD^2 is unbiased whatever the counts, so a random subset only widens its error; all pairs of 50,000 cost hours."""
+
+
+def quality(
+    samples: Tensor,
+    reference: Tensor,
+    *,
+    extractor: Extractor,
+    seed: int,
+    device: torch.device | str = "cpu",
+    batch: int = 256,
+) -> dict[str, Mean]:
+    """Distances of samples [N, *shape] from a reference [M, *shape], both stored values of the extractor's levels.
+
+    In pixels, whatever the extractor: `sliced_wasserstein_pixels`, `sliced_wasserstein_floor_pixels` (what equal laws
+    would give) and `mmd_squared_pixels`. In features: `fid_NAME`, `kid_NAME`, `precision_NAME`, `recall_NAME` with the
+    extractor's name. `samples` and `reference` are the counts N and M, with error 0.
+
+    Images pass the extractor in batches and the distances in blocks, so the device's memory does not grow with the
+    counts; features stay in host memory, 4 bytes each.
+
+    Raises:
+        UserError: fewer than 30 images, two shapes, or values that are not finite.
+    """
+    if samples.shape[1:] != reference.shape[1:]:
+        raise UserError(
+            f"The samples have shape {tuple(samples.shape[1:])} and the reference {tuple(reference.shape[1:])}; "
+            "compare samples with the data that the model was trained on."
+        )
+    for what, raw in (("samples", samples), ("reference", reference)):
+        if len(raw) < FEWEST:
+            raise UserError(f"Quality needs at least {FEWEST} {what}, not {len(raw)}; take more of them.")
+        if not torch.isfinite(raw).all():
+            raise UserError(f"The {what} hold values that are not finite; a model that diverged cannot be compared.")
+
+    x, y = (features(Pixels(extractor.levels), raw, batch=batch, device=device) for raw in (samples, reference))
+    kernel = gaussian_of(y, seed=seed)
+    few_x, few_y = subset(x, MMD_POINTS, seed, "mmd/samples"), subset(y, MMD_POINTS, seed, "mmd/reference")
+    result = {
+        "samples": Mean(float(len(samples)), 0.0),
+        "reference": Mean(float(len(reference)), 0.0),
+        "sliced_wasserstein_pixels": sliced_wasserstein(x, y, seed=seed, device=device),
+        "sliced_wasserstein_floor_pixels": floor(x, y, seed=seed, device=device),
+        "mmd_squared_pixels": mmd_squared(few_x, few_y, kernel, device=device),
+    }
+    f, g = (features(extractor, raw, batch=batch, device=device) for raw in (samples, reference))
+    result[f"fid_{extractor.name}"] = frechet(f, g, device=device)
+    result[f"kid_{extractor.name}"] = kernel_distance(f, g, seed=seed, device=device)
+    balls = precision_recall(f, g, device=device)
+    result[f"precision_{extractor.name}"] = balls.precision
+    result[f"recall_{extractor.name}"] = balls.recall
+    return result

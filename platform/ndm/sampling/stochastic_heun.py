@@ -1,0 +1,38 @@
+"""Heun's predictor and corrector on the reverse SDE, weak order 2 because g depends on time alone. h = t - s,
+
+    noise = sqrt(h (g_t^2 + g_s^2) / 2) epsilon,    the same in both lines
+    z'  = z_t - h f^B(z_t, t) + noise
+    z_s = z_t - h (f^B(z_t, t) + f^B(z', s)) / 2 + noise.
+
+This is the explicit weak scheme of order 2 for additive noise (Kloeden and Platen, Numerical Solution of Stochastic
+Differential Equations, section 15.1) with Gaussian increments, whose variance, the integral of g^2, is taken by the
+trapezoidal rule. The increments and their covariance with the drift's are then right up to h^3 a step. Strong order is
+1. Two evaluations a step; eta = 0 is Heun's method on the ODE.
+"""
+
+from typing import Literal
+
+from torch import Tensor
+
+from ndm.model import Model
+from ndm.sampling._reverse import ReverseConfig, ReverseSDE
+
+
+class Config(ReverseConfig):
+    kind: Literal["stochastic_heun"] = "stochastic_heun"
+
+    def build(self, trained_steps: int | None) -> "StochasticHeun":
+        return StochasticHeun(self.number(trained_steps), self.eta, self.grid, self.times)
+
+
+class StochasticHeun(ReverseSDE):
+    evaluations_per_step = 2
+
+    def step(self, model: Model, z: Tensor, t: Tensor, s: Tensor, epsilon: Tensor) -> Tensor:
+        h = float(t[0] - s[0])
+        f_t, g2_t = self.drift(model, z, t)
+        value_s = model.process.at(s, z)
+        g2_s = self.eta * value_s.sigma**2 * value_s.d_gamma
+        noise = (h * (g2_t + g2_s) / 2).sqrt() * epsilon
+        f_s, _ = self.drift(model, z - h * f_t + noise, s)
+        return z - h / 2 * (f_t + f_s) + noise

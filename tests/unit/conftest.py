@@ -1,0 +1,34 @@
+"""A tiny model with random weights, for what is tested beside the mathematics."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ndm.decoders.gaussian import Gaussian
+from ndm.model import Model
+from ndm.objectives import Objective
+from ndm.processes.ndm import NDM
+from ndm.registry import variant
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Objective]:
+    """tiny("continuous"), tiny("discrete", steps=10): a residual NDM in two dimensions, always the same, float64."""
+
+    def build(kind: str, **keys: int) -> Objective:
+        network = variant("ndm.networks", "mlp").Config(width=8, depth=1)
+        transform = variant("ndm.transforms", "residual").Config(network=network).build((2,))
+        schedule = variant("ndm.schedules", "learned").Config(gamma_min=-5, gamma_max=4, width=4).build((2,))
+        head = variant("ndm.heads", "v").Config().build()
+        model = Model(NDM(schedule, transform, 1.0), network.build((2,)), head, Gaussian(), (2,)).double()
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad and not parameter.ndim:
+                    parameter += 0.1
+                elif parameter.requires_grad:
+                    parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        return variant("ndm.objectives", kind).Config(**keys).build(model)
+
+    return build

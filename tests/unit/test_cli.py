@@ -1,0 +1,148 @@
+"""The command line as a person meets it: real processes, their output, their exit status, and what they import."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ndm import cli, presets
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
+HEAVY = {"torch", "ray", "mlflow", "pydantic", "numpy", "pyarrow", "scipy", "sklearn", "matplotlib", "boto3", "yaml"}
+
+
+def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def ndm(*arguments: str, **keywords: Path) -> subprocess.CompletedProcess[str]:
+    return run("-m", "ndm.cli", *arguments, **keywords)
+
+
+def imported(*arguments: str) -> set[str]:
+    """The packages that a command has imported when it ends."""
+    found = run("-X", "importtime", "-m", "ndm.cli", *arguments)
+    assert found.returncode == 0, found.stderr
+    return {name.partition(".")[0] for name in re.findall(r"\|\s+([\w.]+)$", found.stderr, re.MULTILINE)}
+
+
+def test_help_names_every_verb_with_its_first_line():
+    found, bare = ndm("--help"), ndm()
+    assert found.returncode == bare.returncode == 0
+    assert found.stdout == bare.stdout
+    assert set(cli.verbs()) >= {"prepare", "train", "evaluate", "sample", "ui"}
+    for verb, line in cli.verbs().items():
+        assert re.search(rf"^  {verb} +{re.escape(line)}$", found.stdout, re.MULTILINE)
+        assert line
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("ui", "--help")], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments):
+    packages = imported(*arguments)
+    assert "argparse" in packages
+    assert not packages & HEAVY
+
+
+@pytest.mark.parametrize("verb", sorted(cli.verbs()))
+def test_every_verb_has_help(verb):
+    found = ndm(verb, "--help")
+    assert found.returncode == 0
+    assert found.stdout.startswith(f"usage: ndm {verb}")
+    assert cli.verbs()[verb] in found.stdout
+    assert found.stderr == ""
+
+
+def test_an_unknown_verb_is_a_sentence():
+    near, far = ndm("trian", "digits-ndm"), ndm("xyz")
+    assert (near.returncode, near.stdout, near.stderr) == (2, "", "Unknown verb trian: did you mean train?\n")
+    assert far.returncode == 2
+    assert far.stderr == f"Unknown verb xyz: the verbs are {', '.join(cli.verbs())}.\n"
+
+
+def test_what_argparse_refuses_has_status_2_and_no_traceback():
+    for arguments in (("train",), ("train", "digits-tiny", "--frsh"), ("ui", "--port", "x")):
+        found = ndm(*arguments)
+        assert found.returncode == 2
+        assert found.stderr.startswith(f"usage: ndm {arguments[0]}")
+        assert "Traceback" not in found.stderr
+
+
+@pytest.fixture
+def main(capsys, monkeypatch):
+    """`ndm` in this process: (status, output, errors)."""
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: (cli.main(arguments), *capsys.readouterr())
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_dry_run_is_the_same_by_either_way_in_and_writes_nothing(main, tmp_path):
+    script = run(str(ROOT / "jobs" / "train.py"), "--dry-run", "digits-tiny", "seed=3", folder=tmp_path)
+    assert (script.returncode, script.stderr) == (0, "")
+    assert main("train", "digits-tiny", "seed=3", "--dry-run") == (0, script.stdout, "")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "again.yaml").write_text(script.stdout)
+    again = presets.load(str(tmp_path / "again.yaml"))
+    assert again.digest() == presets.load("digits-tiny", ["seed=3"]).digest()
+
+
+def test_a_users_mistake_is_one_sentence_with_status_2(tmp_path):
+    found = ndm("train", "digits-ndm", "transfrom.kind=residual", folder=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == "Unknown key transfrom.kind: did you mean transform.kind?\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+BODY = """
+import os, signal, sys, time
+from ndm.cli import job
+from ndm.errors import UserError
+
+def body(options):
+    match options.experiment:
+        case "mistake": raise UserError("This is how to mend it.")
+        case "bug": raise ValueError("not the user's")
+        case "fine": return print(options.overrides, options.fresh)
+    os.kill(os.getpid(), signal.Signals[options.experiment])
+    time.sleep(60)
+
+if "ignored" in sys.argv:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.exit(job(body, "A job.", fresh="a switch"))
+"""
+
+
+ENDS = {
+    "fine a=1 b=2": (0, "['a=1', 'b=2'] False\n", ""),
+    "fine a=1 --fresh b=2": (0, "['a=1', 'b=2'] True\n", ""),
+    "mistake": (2, "", "This is how to mend it.\n"),
+    "SIGINT": (130, "", ""),
+    "SIGTERM": (130, "", ""),
+    "SIGTERM ignored": (130, "", ""),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), ENDS.items(), ids=ENDS)
+def test_how_a_job_ends(arguments, expected):
+    found = run("-c", BODY, *arguments.split())
+    assert (found.returncode, found.stdout, found.stderr) == expected
+
+
+def test_a_bug_keeps_its_traceback():
+    found = run("-c", BODY, "bug")
+    assert found.returncode == 1
+    assert "Traceback" in found.stderr
+    assert found.stderr.endswith("ValueError: not the user's\n")
+
+
+def test_main_returns_the_status_of_a_job(main):
+    status, out, err = main("train", "no-such-experiment")
+    assert (status, out) == (2, "")
+    assert err.startswith("There is no experiment no-such-experiment: ")
+    assert main("train", "--help")[0] == 0

@@ -1,0 +1,111 @@
+"""The counted cost of a training step against counts by hand, and what --dry-run says of it."""
+
+import re
+
+import pytest
+import torch
+
+from ndm import presets
+from ndm.build import build_objective
+from ndm.evaluation.cost import Cost, cost
+from ndm.evaluation.describe import describe
+
+SHAPE, LEVELS, PIXELS = (1, 8, 8), 17, 64
+TIME_FEATURES = 64
+WIDTH, DEPTH = 64, 2  # of the denoiser of digits-tiny, with one Fourier frequency
+FIRST = 3 * PIXELS
+
+
+def counted(*overrides: str) -> Cost:
+    return cost(build_objective(presets.load("digits-tiny", overrides), SHAPE, LEVELS))
+
+
+class Mlp:
+    """Products of a multilayer perceptron by layer: time features, time to hidden, first, hidden, last."""
+
+    def __init__(self, width: int, depth: int, inputs: int, outputs: int, timed: bool = True) -> None:
+        self.embedding, self.times = (TIME_FEATURES * width, depth * width**2) if timed else (0, 0)
+        self.first, self.hidden, self.last = inputs * width, depth * width**2, width * outputs
+        biases = width * (depth + 1) + outputs + (width if timed else 0)
+        self.forward = self.embedding + self.times + self.first + self.hidden + self.last
+        self.parameters = self.forward + biases
+
+    def step(self, by_input: bool) -> int:
+        """Forward, and backward by the weights and by what lies between; by the data too, but never by the time."""
+        return 3 * self.forward - self.embedding - (0 if by_input else self.first)
+
+    def step_of_dual(self, by_input: bool) -> int:
+        """The same for value and time derivative: the tangent passes all layers but the first, which has none."""
+        return self.step(by_input) + 3 * (self.forward - self.first) - self.embedding
+
+
+DENOISER = Mlp(WIDTH, DEPTH, FIRST, PIXELS)
+TRANSFORM = Mlp(32, 1, PIXELS, PIXELS)
+
+
+def test_parameters():
+    assert counted()[:3] == (DENOISER.parameters, TRANSFORM.parameters, 0)
+    assert counted("transform.kind=identity").transform_parameters == 0
+    assert counted("schedule.kind=learned", "schedule.width=5").schedule_parameters == 1 + 3 * 5 + 2
+
+
+def test_one_forward_of_the_denoiser():
+    assert counted().forward_flops == 2 * DENOISER.forward
+
+
+def test_a_fixed_process_costs_forward_and_backward_of_the_denoiser():
+    fixed = counted("transform.kind=identity")
+    assert fixed.step_flops == fixed.fixed_flops == 2 * DENOISER.step(by_input=False)
+    assert fixed.forward_evaluations == 3 - (DENOISER.embedding + DENOISER.first) / DENOISER.forward
+    assert counted("transform.kind=identity", "objective.kind=discrete").step_flops == fixed.step_flops
+
+
+def test_a_learned_schedule_adds_the_gradient_by_the_latent():
+    learned = counted("transform.kind=identity", "schedule.kind=learned")
+    assert learned.step_flops == 2 * DENOISER.step(by_input=True)
+
+
+def test_a_basis_in_time_adds_two_evaluations_and_the_prior():
+    basis = Mlp(32, 1, PIXELS, 3 * PIXELS, timed=False)
+    count = counted("transform.kind=time_basis", "transform.degree=3")
+    # F(x, t), F(x_hat, t) and F(x, 1) of the prior, each with its time derivative at no cost.
+    expected = DENOISER.step(by_input=True) + 2 * basis.step(by_input=False) + basis.step(by_input=True)
+    assert count.step_flops == 2 * expected
+
+
+def test_discrete_time_adds_five_evaluations_of_the_transform():
+    # F(x, .) at s, t and 1, and F(x_hat, .) at s and t.
+    expected = DENOISER.step(by_input=True) + 3 * TRANSFORM.step(by_input=False) + 2 * TRANSFORM.step(by_input=True)
+    assert counted("objective.kind=discrete").step_flops == 2 * expected
+
+
+def test_forward_mode_costs_what_its_tangent_costs_and_the_zeros_torch_multiplies():
+    duals = TRANSFORM.step_of_dual(by_input=False) + TRANSFORM.step_of_dual(by_input=True)
+    least = DENOISER.step(by_input=True) + duals + TRANSFORM.step(by_input=False)
+    # torch also multiplies by the tangents of the weights, which are zero, and that product back by its input.
+    zeros = 2 * (2 * (TRANSFORM.forward - TRANSFORM.first) - TRANSFORM.embedding)
+    assert 2 * least <= counted().step_flops <= 2 * (least + zeros)
+
+
+def test_counting_leaves_no_gradients_and_no_changes():
+    objective = build_objective(presets.load("digits-tiny"), SHAPE, LEVELS)
+    before = {name: weight.clone() for name, weight in objective.state_dict().items()}
+    first = cost(objective)
+    assert all(weight.grad is None for weight in objective.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in objective.state_dict().items())
+    assert cost(objective) == first
+
+
+@pytest.mark.parametrize("name", ["digits-tiny", "rings-ndm"])
+def test_the_description_is_the_experiment_again_with_the_counts(name, tmp_path):
+    experiment = presets.load(name, ["optimizer.lr=3e-05", "run.name='5'"])
+    text = describe(experiment)
+    (tmp_path / "again.yaml").write_text(text)
+    again = presets.load(str(tmp_path / "again.yaml"))
+    assert again == experiment
+    assert again.digest() == experiment.digest()
+    found = cost(build_objective(experiment, experiment.data.shape, experiment.data.levels))
+    numbers = [float(number.replace(",", "")) for number in re.findall(r"^# \D*?  +([\d,.]+)", text, re.MULTILINE)]
+    assert numbers[-7:-2] == list(found[:5])
+    assert numbers[-2:] == [round(found.forward_evaluations, 3), round(found.fixed_evaluations, 3)]
+    assert f"# run name                 {experiment.run_name()}" in text
