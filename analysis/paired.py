@@ -1,7 +1,7 @@
 """Compare runs image by image with a baseline: python analysis/paired.py BASELINE RUN [RUN ...]
 
-Reads the per-image likelihood tables of finished runs. The difference of two runs on the same images with the same noise has a
-far smaller error than either mean: the images' own spread cancels.
+Reads the per-image likelihood tables of finished runs. The difference of two runs on the same images and the same noise
+has a far smaller error than either mean: the images' own spread cancels.
 """
 
 import argparse

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Self
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -130,9 +129,10 @@ class Trained(NamedTuple):
 
 
 @cache
-def uninterrupted(folders: pytest.TempPathFactory) -> Trained:
+def uninterrupted(base: Path) -> Trained:
     """Train TINY on two workers, once for all tests, which add to the run but change nothing in it."""
-    folder = folders.mktemp("uninterrupted")
+    folder = base / "uninterrupted"
+    folder.mkdir()
     command = ndm(folder, "train", *TINY)
     (run,) = (path.parent for path in (folder / "runs").glob("*/results.json"))
     return Trained(folder, run, command.output)

@@ -1,3 +1,3 @@
-"""Neural Diffusion Models: learned forward processes, their bounds, likelihoods and samplers, and running them at scale."""
+"""Neural Diffusion Models: learned forward processes, their bounds, likelihoods, samplers, and running them."""
 
 __version__ = "0.1.0"

@@ -108,11 +108,11 @@ def _unknown(path: tuple[str, ...], value: Any, tree: Any) -> str:
     depth = max(i for i in range(min(len(path), DEEPEST)) if keys.at(path[:i], tree)[0])
     (models, node), leaf, parent = keys.at(path[:depth], tree), path[depth], "".join(f"{p}." for p in path[:depth])
     valid = keys.valid(tree)
+    here = {name: f"{parent}{name}" for name in keys.names(models, node)}
+    if leaf not in here and (others := [kind for kind, model in models.items() if kind and leaf in model.model_fields]):
+        return f"{start}{parent}kind={node['kind']} has no {leaf}; {parent}kind={' or '.join(others)} has."
     if path[depth + 1 :] and (close := difflib.get_close_matches(".".join(path)[:LONGEST], valid, n=1)):
         return f"{start}did you mean {close[0]}?"
-    if others := [kind for kind, model in models.items() if kind and leaf in model.model_fields]:
-        return f"{start}{parent}kind={node['kind']} has none; {parent}kind={' and '.join(others)} has."
-    here = {name: f"{parent}{name}" for name in keys.names(models, node)}
     if close := difflib.get_close_matches(leaf, here, n=1):
         return f"{start}did you mean {here[close[0]]}?"
     if same := [key for key in valid if key.rpartition(".")[2] == leaf and leaf != "kind"]:

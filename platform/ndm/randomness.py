@@ -1,8 +1,8 @@
 """Random numbers as a pure function of (seed, stream name, position): nothing here has a state that can be lost.
 
-Position p of a stream owns a fixed block of a Philox counter (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3,
-SC 2011), so any worker draws any slice at once and gets the same values: resuming, another number of workers and another
-batch size leave every draw in place.
+Position p of a stream owns a fixed block of a Philox counter (Salmon et al., Parallel Random Numbers: As Easy as 1, 2,
+3, SC 2011), so any worker draws any slice at once and gets the same values: resuming, another number of workers and
+another batch size leave every draw in place.
 """
 
 import hashlib

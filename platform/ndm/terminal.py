@@ -8,7 +8,7 @@ QUIET_SECONDS = 10.0
 
 
 class Terminal:
-    """Writes to standard output; on a terminal the progress line is rewritten in place, elsewhere printed now and then."""
+    """Writes to standard output; a terminal shows the progress line in place, anything else gets it now and then."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()

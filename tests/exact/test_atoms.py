@@ -78,6 +78,17 @@ def test_nonlinear_transform_cannot_beat_the_information_and_x_hat_costs_more(et
     assert direct < through_x - 0.005
 
 
+def test_only_the_diffusion_term_knows_how_time_is_cut():
+    """Prior and reconstruction see the ends alone: they are the same in discrete and in continuous time."""
+    atoms, model = given(bend)
+    whole = bound(model, atoms)
+    for steps in (1, 6):
+        cut = bound(model, atoms, steps)
+        assert (cut["prior"], cut["reconstruction"]) == pytest.approx(
+            (whole["prior"], whole["reconstruction"]), rel=1e-12
+        )
+
+
 @pytest.mark.parametrize("steps", [1, 3, 10, 50])
 def test_discrete_bound_never_goes_below_the_entropy(steps):
     """-ELBO > H(x) at every T, F and parameterisation, and refining the steps helps the oracles."""

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from benches import line
+from benches import Formula, bend, line
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -69,6 +69,14 @@ def test_every_transform_can_be_sampled_by_the_ode(kind, network, randomise):
     assert torch.equal(expanded, full)
     with torch.no_grad():
         assert Ode(1e-1).run(model, z, 0, 0).z.isfinite().all()
+
+
+def test_forward_mode_by_default_takes_an_expanded_time():
+    """The base class's derivative too, which a new transform inherits."""
+    transform = Formula(bend)
+    x, t = torch.randn(3, 2, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)
+    for expanded, full in zip(transform.dual(x, t.expand(3)), transform.dual(x, t.repeat(3)), strict=True):
+        assert torch.equal(expanded, full)
 
 
 def test_fused_attention_has_no_forward_mode_on_the_cpu():

@@ -60,7 +60,10 @@ def test_posterior_keeps_the_marginal_for_any_variance(v):
     at = [NDM.posterior_mean(t.alpha * f_t + z * t.sigma, f_s, f_t, s, t, scalar(v)) for z in (0.0, 1.0)]
     assert float(at[0]) == pytest.approx(1.17, abs=1e-14)
     assert float((at[1] - at[0]) ** 2) + v == pytest.approx(0.19, abs=1e-14)
-    assert float(NDM(line(-1, 1), Identity(), 1.0).posterior_variance(s, t)) == pytest.approx(0.16493, abs=5e-6)
+    chain = NDM(line(-1, 1), Identity(), 0.5)
+    assert float(chain.posterior_variance(s, t)) == pytest.approx(0.16493 / 2, abs=5e-6)
+    assert float(chain.posterior_variance(s, t, 1.0)) == pytest.approx(0.16493, abs=5e-6)
+    assert float(chain.posterior_variance(s, t, 0.0)) == 0
 
 
 @pytest.mark.parametrize("kind", kinds("ndm.schedules"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ndm.likelihood.statistics import mean
-from ndm.quality.frechet import distance_squared, frechet, gaussian
+from ndm.quality.frechet import between, frechet, gaussian
 from ndm.quality.kernel_distance import cubic, kernel_distance
 from ndm.quality.mmd import Gaussian, gaussian_of, mmd_squared
 from ndm.quality.moments import Moments, moments
@@ -168,7 +168,7 @@ def spread(mean, covariance):
 def test_the_distance_of_a_gaussian_from_itself_is_zero():
     half = normal(8, 5)  # rank 5 of 8: the rounding of eigenvalues that are zero must not show
     p = spread(normal(8), half @ half.T)
-    assert distance_squared(p, p) < 1e-13
+    assert between(p, p).value < 1e-12
 
 
 def test_commuting_covariances():
@@ -178,7 +178,7 @@ def test_commuting_covariances():
     m, n = normal(4, seed=1), normal(4, seed=2)
     p, q = (spread(centre, basis @ torch.diag(e) @ basis.T) for centre, e in ((m, a), (n, b)))
     expected = (m - n).square().sum() + (a.sqrt() - b.sqrt()).square().sum()
-    assert distance_squared(p, q) == pytest.approx(expected.item(), rel=1e-12)
+    assert between(p, q).value == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_two_by_two_covariances_that_do_not_commute():
@@ -187,7 +187,14 @@ def test_two_by_two_covariances_that_do_not_commute():
     root = (torch.trace(s @ r) + 2 * (torch.det(s) * torch.det(r)).sqrt()).sqrt()
     expected = torch.trace(s) + torch.trace(r) - 2 * root
     origin = torch.zeros(2)
-    assert distance_squared(spread(origin, s), spread(origin, r)) == pytest.approx(expected.item(), rel=1e-12)
+    assert between(spread(origin, s), spread(origin, r)).value == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_the_transport_map_carries_one_covariance_to_the_other():
+    s, r = (half @ half.T for half in (normal(4, 4), normal(4, 4, seed=1)))
+    there = between(spread(normal(4), s), spread(normal(4), r))
+    torch.testing.assert_close(there.forth @ s @ there.forth, r, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(there.back @ r @ there.back, s, rtol=1e-9, atol=1e-9)
 
 
 def test_the_error_of_a_frechet_distance_is_its_spread():

@@ -30,7 +30,7 @@ RINGS = (
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return uninterrupted(tmp_path_factory)
+    return uninterrupted(tmp_path_factory.getbasetemp())
 
 
 def test_evaluate_adds_another_split_to_the_run(trained: Trained) -> None:

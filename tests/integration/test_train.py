@@ -25,7 +25,7 @@ BITS = 1e-5
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return uninterrupted(tmp_path_factory)
+    return uninterrupted(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")

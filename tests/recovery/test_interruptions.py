@@ -15,7 +15,7 @@ SLOW = (*TINY, "run.name=slow", "monitor.validate_every=640", "monitor.validatio
 
 
 def test_no_interruption_leaves_a_trace_in_the_result(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    expected = uninterrupted(tmp_path_factory).run
+    expected = uninterrupted(tmp_path_factory.getbasetemp()).run
     root, run = tmp_path / "runs", tmp_path / "runs" / "slow"
 
     def reached() -> int:

@@ -147,7 +147,7 @@ def test_the_terms_add_up_and_the_training_learns(whole):
 
 def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights():
     """With a rate of learning that changes nothing, the record is the mean of the terms, worked out in one batch."""
-    experiment, state = make("optimizer={lr: 1e-30, weight_decay: 0.0}", "schedule.kind=linear")
+    experiment, state = make("optimizer={lr: 1e-30, weight_decay: 0.0}")
     model = state.objective.model
     first = next(make_loop(experiment).run(state, batches(experiment, 0)))
     draws = [noise(experiment.seed, Slots(start, BATCH, 0, BATCH), SHAPE) for start in (0, BATCH)]
@@ -245,7 +245,7 @@ def test_the_consumer_has_the_state_to_itself_while_an_event_is_handled():
 
 
 def test_validation_has_common_random_numbers():
-    """Equal weights have equal validation records and samples, at any position and, but for rounding, in any batches."""
+    """Equal weights have equal validation records and samples, anywhere and, but for rounding, in any batches."""
     experiment, state = make("optimizer={lr: 1e-30, weight_decay: 0.0}", "monitor.validate_every=32")
     events = list(make_loop(experiment).run(state, batches(experiment, 0)))
     records = [e.metrics for e in events if isinstance(e, Logged) and "validation/bits_per_dim" in e.metrics]

@@ -220,7 +220,7 @@ def test_the_order_of_overrides_does_not_matter_to_a_mistake():
     overrides = ["transform.kind=identity", "transform.network.kind=mlp"]
     first, second = sentence(*overrides), sentence(*reversed(overrides))
     assert first == second
-    assert first.startswith("Unknown key transform.network.kind: ")
+    assert first.startswith("Unknown key transform.network.kind: transform.kind=identity has no network; ")
 
 
 def test_of_two_values_for_a_key_the_last_one_counts():
@@ -245,7 +245,7 @@ SENTENCES = {
     "width=3": "Unknown key width: did you mean network.width or transform.network.width?",
     "process.foo=1": "Unknown key process.foo: the keys of process are eta, kind.",
     "foo=1": "Unknown key foo: the keys are data, evaluation, head, ",
-    "transform.degree=3": "Unknown key transform.degree: transform.kind=residual has none; transform.kind=",
+    "transform.degree=3": "Unknown key transform.degree: transform.kind=residual has no degree; transform.kind=",
     "seed.x=1": "Unknown key seed.x: did you mean seed?",
     "transform.kind.x=1": "Unknown key transform.kind.x: did you mean transform.kind?",
     "transform..kind=x": "Unknown key transform..kind: did you mean transform.kind?",

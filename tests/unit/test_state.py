@@ -12,7 +12,7 @@ SHAPE = (1, 2, 2)
 
 
 def make(*overrides: str, steps: int = 0) -> State:
-    tiny = ["network.width=8", "transform.network.width=8", "schedule.kind=learned", "schedule.width=4"]
+    tiny = ["network.width=8", "transform.network={width: 8, depth: 1}", "schedule.kind=learned", "schedule.width=4"]
     experiment = presets.load("digits-tiny", [*tiny, *overrides])
     objective = build_objective(experiment, SHAPE, 17)
     state = build_state(experiment, objective)
@@ -85,7 +85,7 @@ def test_a_fresh_state_comes_back_as_one():
 
 def test_tensors_of_another_network_are_refused():
     state = make(steps=1)
-    for other in (make("network.width=16"), make("transform.kind=identity")):
+    for other in (make("network.width=16"), make("transform.network.depth=2")):
         with pytest.raises(RuntimeError):
             other.load(state.tensors(), 8)
 

@@ -1,9 +1,9 @@
 """-ln p(x) of each image by the probability-flow ODE: K latents from `dequantise`, their densities, and what they bound.
 
 -ln mean_k exp(ln p(z_0^k) - cost_k) is, in expectation, above -ln p(x), and falls with K (Burda et al., Importance Weighted
-Autoencoders, arXiv 1509.00519). That needs exact densities: Hutchinson's noise of variance s^2 inside the exponential
-would make the mean too large, by up to s^2 / 2 nats, more than the draws gain. So the draws of an image share its probes,
-whose noise then mostly leaves the exponential; with the exact trace there is none.
+Autoencoders, arXiv 1509.00519). That needs exact densities. Hutchinson's noise of standard deviation s, some ten nats for
+an 8x8 image, would be inside the exponential: the mean then follows the luckiest draw and gains up to s^2 / 2 nats that are
+not there. So more than one draw asks for the exact trace; a single draw with probes stays unbiased.
 """
 
 import math
@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ndm import registry
+from ndm.errors import UserError
 from ndm.likelihood.dequantise import Way, dequantise
 from ndm.likelihood.ode import log_density
 from ndm.model import Model
@@ -26,11 +27,11 @@ class Settings(registry.Config):
     way: Way = "tn"
     """From images to latents, see `dequantise`; continuous data take decoder or point."""
     draws: int = Field(default=1, gt=0)
-    """Latents K per image."""
+    """Latents K per image; more than one asks for the exact trace."""
     probes: int = Field(default=1, ge=0)
     """Hutchinson's probes, vectors of signs; 0 for the exact trace."""
-    tolerance: float = Field(default=1e-4, gt=0)
-    """Of the solver, per step: in units of 1 + |z|, and in nats per dimension."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """Of the solver, for the error of z in one step, over 1 + |z|."""
     check: int = Field(default=16, gt=0)
     """Images whose id is a multiple of this are solved again at a tenth of the tolerance."""
 
@@ -59,8 +60,12 @@ def ode_nats(model: Model, x: Tensor, first_id: int, *, seed: int, settings: Set
     workers. Bits per dimension are nats / (D ln 2), without an offset.
 
     Raises:
-        UserError: `way` is not for these data, or the solver needs too many steps.
+        UserError: `way` is not for these data, K > 1 draws with probes, or the solver needs too many steps.
     """
+    if settings.draws > 1 and settings.probes:
+        raise UserError(
+            f"draws = {settings.draws} with probes = {settings.probes} would be no bound: give probes = 0, or draws = 1"
+        )
     shape, n = tuple(x.shape[1:]), len(x)
     probes = None
     if settings.probes:

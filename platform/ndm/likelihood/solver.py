@@ -26,7 +26,7 @@ STAGES = (
 """The last row is the result itself, so its slope begins the next step (first same as last)."""
 DEFECT = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 """Weights of the difference between the results of order 5 and order 4."""
-SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+SAFETY, SHRINK, GROW = 0.8, 0.2, 5.0
 MOST_STEPS = 2000
 
 Field = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

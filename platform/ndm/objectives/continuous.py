@@ -1,4 +1,4 @@
-"""The continuous-time bound: L_diff = int_0^1 E |f^B(z,t,x) - f^B(z,t,x_hat)|^2 / (2 g^2) dt, one t ~ U(0, 1) per example.
+"""The continuous-time bound: L_diff = int_0^1 E |f^B(z,t,x) - f^B(z,t,x_hat)|^2 / (2 g^2) dt, one t per example.
 
 The limit of the discrete bound as T grows; simulation-free. For F = identity and eta = 1 it is VDM's
 1/2 int e^-gamma gamma' |x - x_hat|^2 dt (arXiv 2107.00630, equation 17).

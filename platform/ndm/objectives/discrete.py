@@ -1,4 +1,4 @@
-"""The discrete-time bound with T steps: L_diff = sum_i KL(q(z_s | z_t, x) || q(z_s | z_t, x_hat)), t = i/T, s = (i-1)/T.
+"""The discrete-time bound: L_diff = sum_i KL(q(z_s | z_t, x) || q(z_s | z_t, x_hat)), t = i/T, s = (i-1)/T, i = 1..T.
 
 Bartosh, Vetrov, Naesseth, Neural Diffusion Models (arXiv 2310.08337); one step i ~ U{1..T} is drawn per example and
 weighted by T. The bound is monotone in T for an optimal denoiser and tends to the continuous one.

@@ -1,9 +1,9 @@
 """The Neural Diffusion Model's forward process: q(z_t | x) = N(alpha_t F_phi(x, t), sigma_t^2 I).
 
-Bartosh, Vetrov, Naesseth, Neural Diffusion Models (arXiv 2310.08337). Discrete in time the chain is specified backwards,
-as in DDIM, by q(z_s | z_t, x); continuous in time by a conditional SDE with the same marginals. With F = identity both
-are the usual diffusion models. Here F and dF/dt come in as arguments: the same formulas serve the data, F(x, t), and the
-model's estimate, F(x_hat, t).
+Bartosh, Vetrov, Naesseth, Neural Diffusion Models (arXiv 2310.08337). Discrete in time the chain is specified
+backwards, as in DDIM, by q(z_s | z_t, x); continuous in time by a conditional SDE with the same marginals. With F =
+identity both are the usual diffusion models. Here F and dF/dt come in as arguments: the same formulas serve the data,
+F(x, t), and the model's estimate, F(x_hat, t).
 """
 
 from typing import Literal
@@ -49,7 +49,7 @@ class NDM(nn.Module):
 
     @staticmethod
     def posterior_mean(z: Tensor, f_s: Tensor, f_t: Tensor, s: ScheduleValue, t: ScheduleValue, v: Tensor) -> Tensor:
-        """Mean of q(z_s | z_t, x) = N(alpha_s F_s + c_st (z_t - alpha_t F_t), v I), c_st = sqrt(sigma_s^2 - v) / sigma_t.
+        """Mean of q(z_s | z_t, x) = N(alpha_s F_s + c (z_t - alpha_t F_t), v I), c^2 = (sigma_s^2 - v) / sigma_t^2.
 
         Any 0 <= v <= sigma_s^2 gives back the marginal at s.
         """
@@ -74,7 +74,7 @@ class NDM(nn.Module):
         return self.velocity(z, f, d_f, value) - self.squared_volatility(value) / 2 * self.score(z, f, value)
 
     def prior_kl(self, x: Tensor, f_1: Tensor | None = None) -> Tensor:
-        """KL(q(z_1 | x) || N(0, I)) = [alpha_1^2 |F(x,1)|^2 + D (sigma_1^2 - 1 - ln sigma_1^2)] / 2, nats, shape [B]."""
+        """KL(q(z_1 | x) || N(0, I)) = [alpha_1^2 |F(x,1)|^2 + D (sigma_1^2 - 1 - ln sigma_1^2)] / 2 in nats, [B]."""
         one = torch.ones(len(x), dtype=x.dtype, device=x.device)
         end = self.at(one, x)
         mean = end.alpha * (self.transform.path(x, (one,))[0] if f_1 is None else f_1)

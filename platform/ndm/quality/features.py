@@ -38,5 +38,6 @@ class Pixels(Extractor):
 @torch.no_grad()
 def features(extractor: Extractor, raw: Tensor, *, batch: int, device: torch.device | str) -> Tensor:
     """Features of stored values [N, *shape] as float32 [N, d] in host memory; moves the extractor to the device."""
-    extractor.to(device).eval()
-    return torch.cat([extractor(part.to(device)).float().cpu() for part in raw.split(batch)])
+    extractor.to(device).eval()  # pyright: ignore[reportUnknownMemberType]
+    starts = range(0, len(raw), batch)
+    return torch.cat([extractor(raw[start : start + batch].to(device)).float().cpu() for start in starts])

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from ndm.errors import UserError
@@ -57,7 +57,7 @@ class Inception(Extractor):
             self.network = library.FeatureExtractorInceptionV3(
                 "inception-v3-compat", ["2048"], feature_extractor_weights_path=trusted
             )
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise UserError(f"The file {weights} holds other tensors than this Inception network's; {HOW}.") from error
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         """Hash of the weights file, to be recorded beside the metrics; the release's begins with 6726825d."""

@@ -18,6 +18,8 @@ NEIGHBOURS = 3
 
 
 class PrecisionRecall(NamedTuple):
+    """Shares of points, from 0 to 1."""
+
     precision: Mean
     recall: Mean
 

@@ -51,7 +51,7 @@ def floor(x: Tensor, y: Tensor, *, seed: int, device: torch.device | str = "cpu"
 def unit_vectors(first: int, count: int, dimensions: int, seed: int) -> Tensor:
     """Directions first .. first + count - 1 of the seed, uniform on the sphere: float64 [count, dimensions]."""
     vectors = Stream(seed, "sliced_wasserstein").normal(first, count, (dimensions,), torch.float64)
-    return vectors / vectors.norm(dim=1, keepdim=True)
+    return vectors / vectors.square().sum(1, keepdim=True).sqrt()
 
 
 def project(x: Tensor, theta: Tensor) -> Tensor:
@@ -64,7 +64,8 @@ def wasserstein_squared(a: Tensor, b: Tensor) -> Tensor:
     n, m = a.shape[1], b.shape[1]
     # Both quantile functions are constant between these levels, counted in units of 1 / (N M) so that they are exact.
     steps = [torch.arange(1, count + 1, device=a.device) * unit for count, unit in ((n, m), (m, n))]
-    levels = torch.unique(torch.cat(steps))
-    width = torch.diff(levels, prepend=levels.new_zeros(1)).to(a.dtype) / (n * m)
+    levels = torch.cat(steps).sort().values
+    width = torch.diff(levels, prepend=torch.zeros_like(levels[:1]))
+    levels, width = levels[width > 0], width[width > 0].to(a.dtype) / (n * m)
     gap = a.sort(dim=1).values[:, (levels - 1) // m] - b.sort(dim=1).values[:, (levels - 1) // n]
     return gap.square() @ width

@@ -17,11 +17,12 @@ def card(experiment: Experiment, results: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"**{bound['value']:.4f} ± {bound['error']:.4f} bits/dim** on {likelihood['images']} {likelihood['split']} "
-            f"images of {data['name']} {data['version']}, each scored once ({likelihood['estimator']}; standard error over "
-            f"images): {parts}.",
+            f"images of {data['name']} {data['version']}, each scored once ({likelihood['estimator']}; standard error "
+            f"over images): {parts}.",
             "",
-            f"`{experiment.transform.kind}` transform, `{experiment.schedule.kind}` schedule, `{experiment.network.kind}` "
-            f"denoiser, {time}, {experiment.training.examples:,} examples, seed {experiment.seed}.",
+            f"`{experiment.transform.kind}` transform, `{experiment.schedule.kind}` schedule, "
+            f"`{experiment.network.kind}` denoiser, {time}, {experiment.training.examples:,} "
+            f"examples, seed {experiment.seed}.",
             "",
             f"Data hash `{data['hash'][:16]}`. Repeat it with `ndm train experiment.yaml`, the artifact of this run.",
         ]

@@ -16,7 +16,7 @@ def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) 
             ("trained on", f"{results['examples']} examples with {results['workers']} worker(s)"),
             ("time", f"{duration(results['seconds'])}, {results['examples_per_second']:.0f} examples/s"),
             *_sample_rows(samples),
-            ("curves and samples", "make ui, or ndm ui" if experiment.tracking.uri is None else "on the tracking server"),
+            ("curves and samples", "on the tracking server" if experiment.tracking.uri else "make ui, or ndm ui"),
         ]
     )
 
@@ -35,7 +35,11 @@ def _likelihood_rows(likelihood: dict[str, Any]) -> list[tuple[str, str]]:
     data = likelihood["data"]
     bound = likelihood["bits_per_dim"]
     return [
-        ("bound", f"{bound['value']:.4f} +- {bound['error']:.4f} bits/dim ({likelihood['estimator']}, standard error over images)"),
+        (
+            "bound",
+            f"{bound['value']:.4f} +- {bound['error']:.4f} bits/dim "
+            f"({likelihood['estimator']}, standard error over images)",
+        ),
         *((f"  {part}", f"{likelihood[part]['value']:.4f}") for part in ("prior", "reconstruction", "diffusion")),
         ("images scored", f"{likelihood['images']} of {likelihood['images']}, each once ({likelihood['split']} split)"),
         ("data", f"{data['name']} {data['version']}, hash {data['hash'][:12]}"),

@@ -13,7 +13,9 @@ from ndm.tracking.spool import Spool
 
 
 @contextmanager
-def on_run(target: str, overrides: Sequence[str], terminal: Terminal, *, ray: bool) -> Iterator[tuple[Workspace, Spool]]:
+def on_run(
+    target: str, overrides: Sequence[str], terminal: Terminal, *, ray: bool
+) -> Iterator[tuple[Workspace, Spool]]:
     """The trained run that `target` names, open for additions to its MLflow run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every verb on a run works with: the experiment, the run's folder, the data, and the line to the tracking server."""
+"""What every verb on a run works with: the experiment, the run's folder, the data, the line to the tracking server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -34,6 +34,7 @@ def provenance(repository: Path) -> dict[str, str]:
 
 
 def code(repository: Path) -> dict[str, str]:
+    """Commit of the code, and a hash of the changes that are not in it."""
     try:
         commit = git(repository, "rev-parse", "HEAD").decode().strip()
         top = Path(os.fsdecode(git(repository, "rev-parse", "--show-toplevel")).removesuffix("\n"))
@@ -60,6 +61,7 @@ def git(repository: Path, *arguments: str) -> bytes:
 
 
 def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of the libraries that decide results."""
     found = {"version.ndm": __version__, "version.python": platform.python_version()}
     for library in LIBRARIES:
         try:

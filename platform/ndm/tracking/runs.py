@@ -92,6 +92,7 @@ def ensure_run(
 
 
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
+    """Id of the experiment of that name, which is made if there is none; UserError if it is deleted."""
     from mlflow.exceptions import MlflowException
 
     artifacts = artifacts_of(uri).as_uri() if uri.startswith(SQLITE) else None
@@ -112,6 +113,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
 
 
 def continued(client: "MlflowClient", run_id: str, params: Mapping[str, str], uri: str) -> "Run":
+    """The run that is to be continued; UserError if it is gone or had other params."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -134,6 +136,7 @@ def continued(client: "MlflowClient", run_id: str, params: Mapping[str, str], ur
 
 
 def write(client: "MlflowClient", run: "Run", params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Write params that the run does not have yet, and tags, in as few calls as MLflow allows."""
     from mlflow.entities import Param, RunTag
 
     new = [Param(key, value) for key, value in params.items() if key not in run.data.params]

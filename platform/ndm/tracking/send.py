@@ -47,6 +47,7 @@ def send(client: "MlflowClient", run_id: str, folder: Path, records: Sequence[Re
 
 
 def send_image(client: "MlflowClient", run_id: str, png: Path, record: Record) -> None:
+    """One picture, under the path by which MLflow's pages know the image of a key and step."""
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
     from PIL import Image
 

@@ -1,7 +1,7 @@
 """What a transform is: F_phi(x, t) in q(z_t | x) = N(alpha_t F_phi(x, t), sigma_t^2 I), with dF/dt.
 
-Bartosh, Vetrov, Naesseth, Neural Diffusion Models (arXiv 2310.08337). Every transform here satisfies F(x, 0) = x exactly,
-so that p(x | z_0) stays the plain decoder and the reconstruction term does not depend on phi.
+Bartosh, Vetrov, Naesseth, Neural Diffusion Models (arXiv 2310.08337). Every transform here satisfies F(x, 0) = x
+exactly, so that p(x | z_0) stays the plain decoder and the reconstruction term does not depend on phi.
 """
 
 from abc import ABC, abstractmethod
