@@ -1,5 +1,8 @@
 """What every sampler promises: sample i by itself, evaluations counted, finite values, stored values out."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -9,6 +12,7 @@ from ndm.decoders import for_levels
 from ndm.model import Model
 from ndm.registry import kinds, variant
 from ndm.sampling._grid import GridConfig, gamma_at, grid_times
+from ndm.sampling._optimise import RULES
 
 FAMILIES = ("ndm.sampling",)
 SHAPE = (1, 4, 4)
@@ -119,3 +123,21 @@ def test_times_that_are_no_grid_are_refused(times):
 def test_steps_that_contradict_the_times_are_refused():
     with pytest.raises(ValidationError, match="leave steps out"):
         variant("ndm.sampling", "euler").Config(steps=3, times=(1.0, 0.5, 0.0))
+
+
+def test_the_page_on_samplers_finds_times_for_a_model(make):
+    """The code of docs/samplers.md, word for word but for the numbers of latents and steps."""
+    page = (Path(__file__).resolve().parents[2] / "docs/samplers.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    found = {"model": make(dtype=torch.float32)}
+    exec(code.replace("128", "4").replace("steps=10", "steps=2"), found)
+    (first, _, last), sampler = found["times"], found["sampler"].build(None)
+    assert (first, last, sampler.steps) == (1, 0, 2)
+    errors = [
+        (chosen.run(found["model"], found["z"], 0, 0).z - found["target"]).square().mean()
+        for chosen in (
+            sampler,
+            *(variant("ndm.sampling", "exponential").Config(steps=2, grid=g).build(None) for g in RULES),
+        )
+    ]
+    assert float(errors[0]) <= float(min(errors[1:])) * 1.001

@@ -67,9 +67,9 @@ def test_gaussians_of_two_widths():
 
 def test_the_floor_is_what_a_second_sample_of_the_reference_law_gives():
     reference = normal(1200, 4)
-    found = [sliced_wasserstein(normal(500, 4, seed=s), reference, seed=0, directions=128).value for s in range(1, 13)]
-    expected = floor(normal(500, 4, seed=1), reference, seed=0).value
-    assert expected == pytest.approx(statistics.fmean(found), rel=0.2)
+    found = [sliced_wasserstein(normal(300, 4, seed=s), reference, seed=0, directions=128).value for s in range(1, 13)]
+    expected = floor(normal(300, 4, seed=1), reference, seed=0).value
+    assert expected == pytest.approx(statistics.fmean(found), rel=0.15)
 
 
 # MMD
@@ -141,11 +141,11 @@ def test_the_bandwidth_is_the_median_of_the_reference():
 
 
 def test_the_kid_of_known_moments():
-    # <x, x'> of independent x = +-1 is +-1: E k = (0 + 8) / 2 = 4. Against y = 0: E k = 1, k(y, y) = 1.
-    signs = torch.tensor([1.0, -1.0]).double().repeat(20_000)[:, None]
+    # x = +-1, +1 with probability 3/4: two of them agree, and k is 8 and not 0, with probability 5/8. Against y = 0 k is 1.
+    signs = torch.where(torch.arange(10_000) % 4 > 0, 1.0, -1.0).double()[:, None]
     found = kernel_distance(signs, torch.zeros_like(signs), seed=0)
-    assert found.error < 0.01
-    assert abs(found.value - (4 + 1 - 2)) < 3 * found.error
+    assert found.error < 0.05
+    assert abs(found.value - (8 * 5 / 8 + 1 - 2)) < 3 * found.error
 
 
 # Moments and the Fréchet distance
@@ -168,7 +168,10 @@ def spread(mean, covariance):
 def test_the_distance_of_a_gaussian_from_itself_is_zero():
     half = normal(8, 5)  # rank 5 of 8: the rounding of eigenvalues that are zero must not show
     p = spread(normal(8), half @ half.T)
-    assert between(p, p).value < 1e-12
+    basis = torch.linalg.qr(normal(8, 8)).Q
+    q = spread(normal(8), (basis * torch.logspace(0, -7, 8, dtype=torch.float64)) @ basis.T)  # squares of them to 1e-14
+    for same in (p, q):
+        assert between(same, same).value < 1e-13
 
 
 def test_commuting_covariances():
@@ -228,6 +231,6 @@ def test_radii_are_distances_to_the_third_neighbour(block):
 
 
 def test_copies_are_inside_though_their_balls_are_points():
-    x = (1e3 * normal(5, 30)).repeat(6, 1)
-    found = precision_recall(x, x.flip(0))
+    x = (1e6 + normal(5, 30)).repeat(6, 1)
+    found = precision_recall(x, x.flip(0), block=7)
     assert (found.precision.value, found.recall.value) == (1.0, 1.0)

@@ -55,9 +55,21 @@ def ring(schedule: Schedule):
     return make(schedule, x_hat, shape=(2,))
 
 
+class Bend(Formula):
+    """`bend` with its time derivative written out, for speed."""
+
+    def __init__(self) -> None:
+        super().__init__(bend)
+
+    def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        t = t[:, None]
+        arch = torch.tanh(2 * x + torch.sin(3 * t))
+        return (1 - t) * x + t * arch, arch - x + 3 * t * torch.cos(3 * t) * (1 - arch**2)
+
+
 def atoms():
     """Three atoms behind a non-linear F, with the exact E[F | z_t] and E[dF/dt | z_t]."""
-    return Oracle(three_atoms(NDM(Bent(), Formula(bend), 1.0)), Gaussian())
+    return Oracle(three_atoms(NDM(Bent(), Bend(), 1.0)), Gaussian())
 
 
 MODELS = {
@@ -69,9 +81,34 @@ SAMPLERS = {
     "euler": (1, lambda n, grid: Euler(n, grid)),
     "heun": (2, lambda n, grid: Heun(n // 2, grid)),
     "exponential": (2, lambda n, grid: Exponential(n, grid)),
-    "exponential, dF/dt forgotten": (0, lambda n, grid: Still(n, grid)),
-    "exponential, sign of dF/dt": (0, lambda n, grid: Turned(n, grid)),
 }
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """z_0 on the exact flow, by an adaptive solver at tolerance 1e-10."""
+    with torch.no_grad():
+        return {name: Ode(1e-10).run(model, z_1, 0, 0).z for name, (model, z_1) in MODELS.items()}
+
+
+@torch.no_grad()
+def error(sampler, model, z_1, target) -> float:
+    """Root mean square over samples and dimensions."""
+    return float((sampler.run(model, z_1, 0, 0).z - target).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("grid", ["uniform", "log_snr", "edm"])
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("bench", MODELS)
+def test_order_of_the_ode_samplers(bench, name, grid, exact):
+    """Four times the evaluations, a quarter or a sixteenth of the error."""
+    order, build = SAMPLERS[name]
+    model, z_1 = MODELS[bench]
+    evaluations = (40, 160) if order == 1 else (160, 640)
+    errors = [error(build(n, grid), model, z_1, exact[bench]) for n in evaluations]
+    slope = log(errors[0] / errors[1]) / log(4)
+    print(f"{bench} | {name} | {grid} | {evaluations} | {errors[0]:.1e} | {errors[1]:.1e} | {slope:.2f}")
+    assert slope == pytest.approx(order, abs=0.1 if order == 1 else 0.15)
 
 
 class Planted(Exponential):
@@ -92,35 +129,13 @@ class Turned(Planted):
         return f, -d_f
 
 
-@pytest.fixture(scope="module")
-def exact():
-    """z_0 on the exact flow, by an adaptive solver at tolerance 1e-11."""
-    with torch.no_grad():
-        return {name: Ode(1e-11).run(model, z_1, 0, 0).z for name, (model, z_1) in MODELS.items()}
-
-
-@torch.no_grad()
-def error(sampler, model, z_1, target) -> float:
-    """Root mean square over samples and dimensions."""
-    return float((sampler.run(model, z_1, 0, 0).z - target).square().mean().sqrt())
-
-
-@pytest.mark.parametrize("grid", ["uniform", "log_snr", "edm"])
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("bench", MODELS)
-def test_order_of_the_ode_samplers(bench, name, grid, exact):
-    """Between 160 and 640 evaluations the error falls with the method's order.
-
-    Leaving out dF/dt, or turning its sign, is another field: the error stays.
-    """
-    if bench == "ring" and "dF/dt" in name:
-        return
-    order, build = SAMPLERS[name]
-    model, z_1 = MODELS[bench]
-    errors = [error(build(n, grid), model, z_1, exact[bench]) for n in (160, 640)]
-    slope = log(errors[0] / errors[1]) / log(4)
-    print(f"{bench} | {name} | {grid} | {errors[0]:.2e} | {errors[1]:.2e} | {slope:.2f}")
-    assert slope == pytest.approx(order, abs=0.15)
+@pytest.mark.parametrize("planted", [Still, Turned])
+def test_the_exponential_sampler_needs_the_time_derivative_with_its_sign(planted, exact):
+    """Another D is another field: the error is large and does not fall."""
+    model, z_1 = MODELS["atoms"]
+    errors = [error(planted(n), model, z_1, exact["atoms"]) for n in (40, 160)]
+    assert errors[1] > 0.1
+    assert errors[1] == pytest.approx(errors[0], rel=0.1)
 
 
 def dpm_solver_pp_2m(model, z, times):
@@ -211,12 +226,11 @@ STOCHASTIC = {
 }
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize(
+    ("name", "eta"), [(n, eta) for n in STOCHASTIC for eta in (0.0, 0.5, 1.0, 2.0) if (n, eta) != ("ancestral", 2.0)]
+)
 def test_variance_of_gaussian_data_at_any_volatility(name, eta):
     """All eta share N(0, alpha_0^2 S2 + sigma_0^2); the error of the variance falls with the method's weak order."""
-    if name == "ancestral" and eta > 1:
-        return
     order, kind = STOCHASTIC[name]
     model = scaled_gaussian()
     start, _ = ends(model)
@@ -229,7 +243,7 @@ def test_variance_of_gaussian_data_at_any_volatility(name, eta):
 
 
 def waves(z: Tensor) -> Tensor:
-    """z: [N] to cos kz and sin kz for k = 1, 2, 3: [N, 6]. One function's error may change sign, not all six at once."""
+    """z: [N] to cos kz and sin kz for k = 1, 2, 3: [N, 6]. One error may change sign on the way, hardly all six."""
     angles = z[:, None] * torch.arange(1, 4)
     return torch.cat([angles.cos(), angles.sin()], 1)
 
@@ -266,7 +280,7 @@ def test_weak_order_with_a_nonlinear_transform(name, eta):
     errors = [bias(kind(steps, eta), MODELS["atoms"][0]) for steps in (20, 80)]
     slope = log(errors[0] / errors[1]) / log(4)
     print(f"{name} | {eta} | {errors[0]:.2e} | {errors[1]:.2e} | {slope:.2f}")
-    assert slope == pytest.approx(order, abs=0.25)
+    assert slope == pytest.approx(order, abs=0.3)
 
 
 @torch.no_grad()

@@ -2,10 +2,10 @@
 
 import json
 import multiprocessing
-import os
 import signal
-import subprocess
-import sys
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,7 @@ from ndm import presets
 from ndm.errors import UserError
 from ndm.runs import RunFolder, find
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-HOLDER = """
-import pathlib, sys, time
-from ndm.runs import RunFolder
-with RunFolder(pathlib.Path(sys.argv[1])).lock():
-    print("held", flush=True)
-    time.sleep(600)
-"""
+FORK = multiprocessing.get_context("fork")
 
 
 def sentence(call, *arguments) -> str:
@@ -49,17 +42,26 @@ def started(root: Path, *overrides: str, name: str = "digits-tiny") -> RunFolder
 # The lock
 
 
+def hold(path: Path, held: Connection) -> None:
+    with RunFolder(path).lock():
+        held.send("held")
+        time.sleep(600)
+
+
 def test_a_second_job_is_refused_until_the_first_one_ends_however_it_ends(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "mine")
-    command = [sys.executable, "-c", HOLDER, str(folder.path)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+    here, there = FORK.Pipe()
+    holder = FORK.Process(target=hold, args=(folder.path, there))
+    holder.start()
+    try:
+        assert here.poll(60)
         refused = sentence(enter, folder)
         assert refused == "The run mine is in use by another job; wait for it, stop it, or choose run.name=..."
         enter(RunFolder(tmp_path / "runs" / "other"))
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
+    finally:
+        holder.kill()
+        holder.join()
+    assert holder.exitcode == -signal.SIGKILL
     enter(folder)
 
 
@@ -105,7 +107,7 @@ def test_records_come_back_and_a_missing_one_is_empty(tmp_path):
     assert [path.name for path in folder.path.iterdir()] == ["results.json"]
 
 
-def rewrite(path: Path, stop: "multiprocessing.synchronize.Event") -> None:
+def rewrite(path: Path, stop: Event) -> None:
     folder, n = RunFolder(path), 0
     while not stop.is_set():
         n = (n + 1) % 1000
@@ -115,9 +117,8 @@ def rewrite(path: Path, stop: "multiprocessing.synchronize.Event") -> None:
 def test_a_reader_never_sees_half_a_record(tmp_path):
     folder = RunFolder(tmp_path / "mine")
     folder.write("tracking", {"n": 0, "text": "0" * 2000})
-    context = multiprocessing.get_context("fork")
-    stop = context.Event()
-    writer = context.Process(target=rewrite, args=(folder.path, stop))
+    stop = FORK.Event()
+    writer = FORK.Process(target=rewrite, args=(folder.path, stop))
     writer.start()
     try:
         seen = set()

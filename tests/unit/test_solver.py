@@ -162,7 +162,9 @@ def test_a_field_in_single_precision_is_summed_in_double():
 
 
 def test_too_many_steps_is_one_sentence():
-    with pytest.raises(UserError, match=r"2 of 4 images did not get past t = 0\.\d+ in 12 steps at tolerance 1e-05; give"):
+    with pytest.raises(
+        UserError, match=r"2 of 4 images did not get past t = 0\.\d+ in 12 steps at tolerance 1e-05; give"
+    ):
         solve(field, STARTS, tolerance=1e-5, most_steps=12)
 
 

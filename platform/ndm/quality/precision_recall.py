@@ -46,7 +46,8 @@ def radii_squared(x: Tensor, k: int, device: torch.device | str, block: int) -> 
             distances = squared_distances(a, b)
             if columns == rows:
                 distances.fill_diagonal_(torch.inf)
-            nearest = torch.cat([nearest, distances], dim=1).topk(k, largest=False).values
+            closest = distances.topk(min(k, len(b)), largest=False).values
+            nearest = torch.cat([nearest, closest], dim=1).topk(k, largest=False).values
         parts.append(nearest[:, -1])
     return torch.cat(parts)
 
@@ -57,7 +58,7 @@ def covered(x: Tensor, centres: Tensor, radii_squared: Tensor, device: torch.dev
     for _, a in blocks(x, block, device):
         inside = torch.zeros(len(a), dtype=torch.bool, device=device)
         for columns, b in blocks(centres, block, device):
-            slack = ROUNDING * torch.maximum(a.square().sum(1)[:, None], b.square().sum(1))
+            slack = ROUNDING * (a.square().sum(1).max() + b.square().sum(1))
             inside |= (squared_distances(a, b) <= radii_squared[columns] + slack).any(1)
         parts.append(inside.double())
     return torch.cat(parts)

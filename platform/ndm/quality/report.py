@@ -14,7 +14,7 @@ from ndm.quality.sliced_wasserstein import floor, sliced_wasserstein
 from ndm.quality.subsets import subset
 
 FEWEST = 30
-MMD_POINTS = 10_000
+MMD_POINTS = 5000
 """MMD^2 is unbiased whatever the counts, so a random subset only widens its error; all pairs of 50,000 cost hours."""
 
 
