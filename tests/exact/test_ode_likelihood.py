@@ -93,7 +93,7 @@ def test_mixture():
 
 
 def test_nonlinear_transform_needs_the_average_of_f_and_of_its_derivative():
-    """The averaged field transports q(z_t) exactly for any F; F at x_hat = E[x | z_t] is another field, another density."""
+    """The averaged field transports q(z_t) exactly for any F; F at x_hat = E[x | z_t] is another field."""
     atoms = three_atoms(NDM(line(-4, 4), Formula(bend), 1.0))
     z = column(-1.3, 0.1)
     settings = {"tolerance": 1e-11, "prior": lambda z: at(atoms, z, 1.0)}
@@ -173,7 +173,7 @@ LEVELS = 3
 
 
 def levels():
-    """The values of three levels with probabilities 0.2, 0.5 and 0.3, blurred: some of the mass lies between the levels."""
+    """Three levels of probabilities 0.2, 0.5 and 0.3, blurred: some of the mass lies between the levels."""
     return Normals(line(-4, 10), [0.2, 0.5, 0.3], [[-2 / 3], [0.0], [2 / 3]], [0.02] * 3).model(for_levels(LEVELS))
 
 
@@ -202,8 +202,8 @@ def softmax(model):
 def test_bounds_and_what_they_bound(way, truth):
     """The mean weight over all of a way's noise is P(x), by quadrature, and the mean of its log lies below.
 
-    "uniform" and "tn" are for the mass of the cell, "decoder" for the model's own decoder. Draws of `ode_nats` come from
-    the same law: one draw is at the mean of the log, more are lower, and none below the truth.
+    "uniform" and "tn" are for the mass of the cell, "decoder" for the model's own decoder. Draws of `ode_nats` come
+    from the same law: one draw is at the mean of the log, more are lower, and none below the truth.
     """
     model = levels()
     exact = truth(model)

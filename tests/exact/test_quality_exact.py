@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from ndm.likelihood.statistics import mean
+from ndm.quality.distances import squared_distances
 from ndm.quality.frechet import between, frechet, gaussian
 from ndm.quality.kernel_distance import cubic, kernel_distance
 from ndm.quality.mmd import Gaussian, gaussian_of, mmd_squared
 from ndm.quality.moments import Moments, moments
-from ndm.quality.precision_recall import precision_recall, radii_squared
+from ndm.quality.precision_recall import covered, precision_recall, radii_squared
 from ndm.quality.sliced_wasserstein import floor, sliced_wasserstein, wasserstein_squared
 
 
@@ -141,7 +142,7 @@ def test_the_bandwidth_is_the_median_of_the_reference():
 
 
 def test_the_kid_of_known_moments():
-    # x = +-1, +1 with probability 3/4: two of them agree, and k is 8 and not 0, with probability 5/8. Against y = 0 k is 1.
+    # x = +-1, +1 with probability 3/4: two agree, and k is 8 and not 0, with probability 5/8. Against y = 0 k is 1.
     signs = torch.where(torch.arange(10_000) % 4 > 0, 1.0, -1.0).double()[:, None]
     found = kernel_distance(signs, torch.zeros_like(signs), seed=0)
     assert found.error < 0.05
@@ -168,10 +169,7 @@ def spread(mean, covariance):
 def test_the_distance_of_a_gaussian_from_itself_is_zero():
     half = normal(8, 5)  # rank 5 of 8: the rounding of eigenvalues that are zero must not show
     p = spread(normal(8), half @ half.T)
-    basis = torch.linalg.qr(normal(8, 8)).Q
-    q = spread(normal(8), (basis * torch.logspace(0, -7, 8, dtype=torch.float64)) @ basis.T)  # squares of them to 1e-14
-    for same in (p, q):
-        assert between(same, same).value < 1e-13
+    assert between(p, p).value < 1e-13
 
 
 def test_commuting_covariances():
@@ -182,6 +180,13 @@ def test_commuting_covariances():
     p, q = (spread(centre, basis @ torch.diag(e) @ basis.T) for centre, e in ((m, a), (n, b)))
     expected = (m - n).square().sum() + (a.sqrt() - b.sqrt()).square().sum()
     assert between(p, q).value == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_no_digits_are_lost_to_the_square_of_a_product():
+    # Eigenvalues down to 1e-7: those of the product's square reach 1e-14, where their roots have few digits left.
+    basis, a = torch.linalg.qr(normal(40, 40)).Q, torch.logspace(0, -7, 40, dtype=torch.float64)
+    p, q = (spread(torch.zeros(40), (basis * eigenvalues) @ basis.T) for eigenvalues in (a, a / 4))
+    assert between(p, q).value == pytest.approx(a.sum().item() / 4, abs=2e-12)
 
 
 def test_two_by_two_covariances_that_do_not_commute():
@@ -228,6 +233,12 @@ def test_radii_are_distances_to_the_third_neighbour(block):
     x = normal(50, 4)
     expected = torch.cdist(x, x).kthvalue(4).values.square()
     torch.testing.assert_close(radii_squared(x, 3, "cpu", block), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_centre_of_a_ball_without_radius_is_in_it_whatever_the_rounding():
+    x = 1e6 + normal(30, 30)
+    assert (squared_distances(x, x).diagonal() > 0).any()
+    assert covered(x, x, torch.zeros(30).double(), "cpu", 7).all()
 
 
 def test_copies_are_inside_though_their_balls_are_points():

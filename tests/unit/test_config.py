@@ -8,8 +8,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from ndm import presets
-from ndm.config import WHERE, Experiment, flatten
+from ndm.config import Experiment, flatten
 
+WHERE = {"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler"}
+"""Sections that say where a run is made and how it is watched, scored and sampled."""
 PRESETS = [presets.load(name) for name in presets.names()]
 VARIED = [
     *PRESETS,

@@ -30,8 +30,8 @@ def ends(gamma_0):
     return sqrt(1 / (1 + e**gamma_0)), sqrt(1 / (1 + e**-gamma_0))
 
 
-def level(levels, k, count=len(U)):
-    return torch.full((count, 1), (2 * k + 1) / levels - 1, dtype=torch.float64)
+def level(levels, k, u=U):
+    return torch.full((len(u), 1), (2 * k + 1) / levels - 1, dtype=torch.float64)
 
 
 def entropy(sigma):
@@ -98,7 +98,7 @@ def test_truncated_normal_of_any_number_of_levels(levels, gamma_0):
 def test_decoder_of_bytes(gamma_0, bits, digits):
     """cost = ln q(z_0 | x) - ln P(x | z_0): minus the noise's entropy, plus the known bits of the reconstruction."""
     u = torch.special.ndtr(EPSILON)[:, None]
-    cost = dequantise(model(256, gamma_0), level(256, 128, len(u)), "decoder", u).cost
+    cost = dequantise(model(256, gamma_0), level(256, 128, u), "decoder", u).cost
     found = (float(WEIGHT @ cost) + entropy(ends(gamma_0)[1])) / log(2)
     assert found == pytest.approx(bits, abs=10.0**-digits / 2)
 

@@ -8,7 +8,7 @@ from ndm.decoders.gaussian import Gaussian
 from ndm.heads.x0 import X0
 from ndm.likelihood.elbo import elbo, recipe
 from ndm.likelihood.statistics import paired
-from ndm.likelihood.time import BINS, LEAST, Histogram, Logistic, adaptive, uniform
+from ndm.likelihood.time import BINS, LEAST, UNIFORM, Histogram, Logistic, adaptive
 from ndm.model import Model
 from ndm.networks import Network
 from ndm.objectives import Noise
@@ -18,7 +18,7 @@ from ndm.processes.ndm import NDM
 from ndm.schedules.linear import Config as Linear
 from ndm.transforms.identity import Identity
 
-PROPOSALS = [uniform, Logistic(-13.3, 5.0), Logistic(-8.0, 8.0, -1.0), Histogram((1.0, 1.6, 0.5, 0.9))]
+PROPOSALS = [UNIFORM, Logistic(-13.3, 5.0), Logistic(-8.0, 8.0, -1.0), Histogram((1.0, 1.6, 0.5, 0.9))]
 S2 = 1.5**2
 
 
@@ -65,7 +65,7 @@ def test_times_have_the_density_they_say(proposal):
 
 
 def test_logistic_times_level_the_optimal_gaussian_term():
-    """E of the term over the noise, divided by q, is the same at every u: ln[(1 + s2 e^8) / (1 + s2 e^-8)] / 2 = 4.4051624."""
+    """E of the term over the noise, over q, is ln[(1 + s2 e^8) / (1 + s2 e^-8)] / 2 = 4.4051624 at every u."""
     made = objective()
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)
     noise = torch.tensor([(a, b) for a in nodes for b in nodes], dtype=torch.float64)
@@ -98,7 +98,7 @@ def variance(made, x, proposal):
 
 def test_proposals_that_follow_the_term_have_less_variance():
     made, x = objective(dimensions=32), data(20, 32)
-    plain = variance(made, x, uniform)
+    plain = variance(made, x, UNIFORM)
     assert variance(made, x, Logistic(-8.0, 8.0, float(np.log(S2)))) < plain / 5
     assert variance(made, x, adaptive(made, x, 0, seed=1)) < plain / 3
 
@@ -120,7 +120,7 @@ def test_the_histogram_is_that_of_the_term():
 
 def test_recipes_say_which_proposal():
     made = objective()
-    assert [recipe(made, 4, p) for p in (uniform, Logistic(-8.0, 8.0), Histogram((1.0,)))] == [
+    assert [recipe(made, 4, p) for p in (UNIFORM, Logistic(-8.0, 8.0), Histogram((1.0,)))] == [
         "elbo_cont_k4",
         "elbo_cont_k4_logistic",
         "elbo_cont_k4_adaptive",

@@ -2,16 +2,17 @@
 
 For every way here -ln p(x) <= E[cost - ln p(z_0)], and K draws tighten it to -ln mean_k exp(ln p(z_0^k) - cost_k):
 
-- "uniform": r uniform over the cell of x, alpha_0 x +- alpha_0 / K per dimension, cost = ln r. With K levels on [-1, 1] it
-  is the usual offset: bits per dimension of the density of z_0 / alpha_0 plus log2(K / 2), 7 for bytes.
-- "tn": r = N(alpha_0 x, sigma_0^2) cut to that cell, cost = ln r: i-DODE (Zheng et al., arXiv 2305.03935), here for any K.
-  The model was trained on such latents, so nothing has to be learned between the levels.
-- "decoder": r = q(z_0 | x) = N(alpha_0 x, sigma_0^2), cost = ln r - ln p(x | z_0) with the model's own decoder, as in the
-  variational bound. For the Gaussian decoder of continuous data the cost is -D ln alpha_0, whatever z_0.
+- "uniform": r uniform over the cell of x, alpha_0 x +- alpha_0 / K per dimension, cost = ln r. With K levels on [-1, 1]
+  it is the usual offset: bits per dimension of the density of z_0 / alpha_0 plus log2(K / 2), 7 for bytes.
+- "tn": r = N(alpha_0 x, sigma_0^2) cut to that cell, cost = ln r: i-DODE (Zheng et al., arXiv 2305.03935), here for
+  any K. The model was trained on such latents, so nothing has to be learned between the levels.
+- "decoder": r = q(z_0 | x) = N(alpha_0 x, sigma_0^2), cost = ln r - ln p(x | z_0) with the model's own decoder, as in
+  the variational bound. For the Gaussian decoder of continuous data the cost is -D ln alpha_0, whatever z_0.
 - "point": z_0 = alpha_0 x, cost = -D ln alpha_0: the density of z_0 / alpha_0 at x. It leaves out the decoder's noise
   sigma_0 / alpha_0, so it is no bound for anything that the decoder is part of. For continuous data only.
 
-"uniform" and "tn" bound the same P(x) = int p(z_0) over the cell; these sum to less than one if z_0 leaves all the cells.
+"uniform" and "tn" bound the same P(x), the mass of p(z_0) in the cell; these sum to less than one if z_0 can leave all
+cells. There is no variational dequantisation: it needs a second flow and its training.
 """
 
 from math import log, pi

@@ -1,11 +1,11 @@
 """A velocity together with its divergence div u = tr(du/dz), from one forward evaluation and reverse mode.
 
-Hutchinson's estimate v^T (du/dz) v with E[v v^T] = I is unbiased (Grathwohl et al., FFJORD, arXiv 1810.01367). With S the
-symmetric part of du/dz its variance is 2 (|S|^2 - sum_i S_ii^2) for signs and 2 |S|^2 for normals. For NDM u holds dF/dt, a
-forward-mode product, so this is reverse over forward. On a CPU reverse mode costs half of forward mode here.
+Hutchinson's estimate v^T (du/dz) v with E[v v^T] = I is unbiased (Grathwohl et al., FFJORD, arXiv 1810.01367). With S
+the symmetric part of du/dz its variance is 2 (|S|^2 - sum_i S_ii^2) for signs and 2 |S|^2 for normals. For NDM u holds
+dF/dt, a forward-mode product, so this is reverse over forward. On a CPU reverse mode costs half of forward mode here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ TOGETHER = {"cpu": 16}
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def frozen(module: nn.Module) -> Generator[None]:
     """No parameter asks for gradients inside: the backward passes are then only those to the input."""
     asking = [p for p in module.parameters() if p.requires_grad]
     for parameter in asking:
@@ -31,7 +31,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def hutchinson(velocity: Velocity, z: Tensor, t: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """(u, the mean of v^T (du/dz) v over the probes v: [K, B, *shape]), [B, *shape] and [B]: one forward, K backward."""
+    """(u, mean of v^T (du/dz) v over the probes v: [K, B, *shape]), [B, *shape] and [B]: one forward, K backward."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         u = velocity(z, t)

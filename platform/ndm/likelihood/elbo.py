@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ndm.likelihood.time import Histogram, Logistic, Proposal, uniform
+from ndm.likelihood.time import UNIFORM, Proposal
 from ndm.objectives import Noise, Objective, Terms
 from ndm.randomness import Stream
 
@@ -15,17 +15,16 @@ def full_draws(objective: Objective, draws: int) -> int:
     return draws if objective.steps is None else objective.steps * math.ceil(draws / objective.steps)
 
 
-def recipe(objective: Objective, draws: int, proposal: Proposal = uniform) -> str:
-    """The estimator's name: time (T steps, or cont), k draws per image unless they are every step once, the proposal."""
+def recipe(objective: Objective, draws: int, proposal: Proposal = UNIFORM) -> str:
+    """The estimator's name: time (T steps, or cont), k draws per image unless every step is one, the proposal."""
     if objective.steps is None:
-        kind = {Logistic: "_logistic", Histogram: "_adaptive"}.get(type(proposal), "")
-        return f"elbo_cont_k{draws}{kind}"
+        return f"elbo_cont_k{draws}{proposal.suffix}"
     return f"elbo_T{objective.steps}" + ("" if draws == objective.steps else f"_k{draws}")
 
 
 @torch.no_grad()
 def elbo(
-    objective: Objective, x: Tensor, first_id: int, *, seed: int, draws: int, proposal: Proposal = uniform
+    objective: Objective, x: Tensor, first_id: int, *, seed: int, draws: int, proposal: Proposal = UNIFORM
 ) -> Terms:
     """Terms of the bound in nats per image, float64 [B], for images x: [B, *shape] of ids first_id .. first_id + B - 1.
 
@@ -33,7 +32,7 @@ def elbo(
     models scored with one seed share them, whatever the batches and workers. Unbiased for every K and every proposal of
     times; only continuous time takes one.
     """
-    assert objective.steps is None or proposal is uniform
+    assert objective.steps is None or proposal is UNIFORM
     sums = [torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in Terms._fields]
     for j in range(draws):
         within = Stream(seed, "elbo/time", j).uniform(first_id, len(x))

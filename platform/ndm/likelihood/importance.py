@@ -1,9 +1,9 @@
-"""-ln p(x) of each image by the probability-flow ODE: K latents from `dequantise`, their densities, and what they bound.
+"""-ln p(x) of each image by the probability-flow ODE: K latents from `dequantise`, weighed by their densities.
 
--ln mean_k exp(ln p(z_0^k) - cost_k) is, in expectation, above -ln p(x), and falls with K (Burda et al., Importance Weighted
-Autoencoders, arXiv 1509.00519). That needs exact densities. Hutchinson's noise of standard deviation s, some ten nats for
-an 8x8 image, would be inside the exponential: the mean then follows the luckiest draw and gains up to s^2 / 2 nats that are
-not there. So more than one draw asks for the exact trace; a single draw with probes stays unbiased.
+-ln mean_k exp(ln p(z_0^k) - cost_k) is, in expectation, above -ln p(x), and falls with K (Burda et al., Importance
+Weighted Autoencoders, arXiv 1509.00519). That needs exact densities. Hutchinson's noise of standard deviation s, some
+ten nats for an 8x8 image, would be inside the exponential: the mean then follows the luckiest draw and gains up to
+s^2 / 2 nats that are not there. So more than one draw asks for the exact trace; one draw with probes stays unbiased.
 """
 
 import math
@@ -42,7 +42,7 @@ class Nats(NamedTuple):
     evaluations: Tensor
     """Evaluations of u and its divergence per latent (NFE), mean over the K latents, [B], float64."""
     error: Tensor
-    """The solver's: nats minus nats at a hundredth of the tolerance, with the same noise, [B]; NaN where not checked."""
+    """The solver's: nats minus nats at a hundredth of the tolerance, same noise, [B]; NaN where not checked."""
     batches: int
     """Batched evaluations of the network, those of the check included."""
 

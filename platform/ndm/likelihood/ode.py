@@ -1,8 +1,8 @@
 """ln p(z_0) of a model by its probability-flow ODE: ln p(z_0) = ln p(z_1) + int_0^1 div u(z_t, t) dt, p(z_1) = N(0, I).
 
 Chen et al., Neural Ordinary Differential Equations (arXiv 1806.07366); Song et al., Score-Based Generative Modeling
-(arXiv 2011.13456). It is the density of the deterministic model, not of the one that the variational bound is for: the two
-agree only where the model's field is that of the data, and neither bounds the other.
+(arXiv 2011.13456). It is the density of the deterministic model, not of the one that the variational bound is for: the
+two agree only where the model's field is that of the data, and neither bounds the other.
 """
 
 from collections.abc import Callable

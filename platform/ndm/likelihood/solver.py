@@ -1,9 +1,9 @@
-"""Runge and Kutta's method of order 5 with Dormand and Prince's coefficients, each row of a batch under its own control.
+"""The Runge-Kutta method of order 5 by Dormand and Prince, with each row of a batch under its own control.
 
 Dormand and Prince, A family of embedded Runge-Kutta formulae (1980). Every row has its own time, step size and verdict
-on a step; all rows advance in one batched evaluation per stage, and finished rows leave the batch. So the result of a row
-depends on the row alone. A step size shared by the batch, as in torchdiffeq, makes an image's likelihood depend on its
-neighbours.
+on a step; all rows advance in one batched evaluation per stage, and finished rows leave the batch. So the result of a
+row depends on the row alone. A step size shared by the batch, as in torchdiffeq, makes an image's likelihood depend on
+its neighbours.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ SAFETY, SHRINK, GROW = 0.8, 0.2, 5.0
 MOST_STEPS = 2000
 
 Field = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(z: [n, *shape], t: [n], rows: [n]) -> (dz/dt: [n, *shape], dl/dt: [n]); rows are places in the batch of the start."""
+"""(z: [n, *shape], t: [n], rows: [n]) -> (dz/dt: [n, *shape], dl/dt: [n]); rows are places in the whole batch."""
 
 
 class Solution(NamedTuple):

@@ -1,12 +1,12 @@
 """From which times the continuous bound is estimated: t of density q, and the diffusion term divided by q(t).
 
-Any q > 0 on (0, 1) leaves the bound unbiased. The variance over t vanishes for q proportional to the term itself, and is
-least for q(t) proportional to the root of its second moment. Times are a function of one uniform u, increasing, so that
-strata of u are strata of t.
+Any q > 0 on (0, 1) leaves the bound unbiased. The variance is least for q(t) proportional to the root of the term's
+second moment. Times are an increasing function of one uniform u, so strata of u are strata of t.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,25 +15,35 @@ from torch.nn.functional import softplus
 from ndm.objectives import Noise, Objective
 from ndm.randomness import Stream
 
-Proposal = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""u: [B] in [0, 1) -> (t, q(t)), both [B] and of u's type."""
+
+class Proposal(ABC):
+    suffix: ClassVar[str]
+    """What it adds to the name of an estimator."""
+
+    @abstractmethod
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """(t, q(t)), both [B], for u: [B] in [0, 1)."""
 
 
-def uniform(u: Tensor) -> tuple[Tensor, Tensor]:
-    return u, torch.ones_like(u)
+class Uniform(Proposal):
+    suffix = ""
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        return u, torch.ones_like(u)
 
 
 @dataclass(frozen=True)
-class Logistic:
-    """q(t) proportional to sigmoid(c - g(t)), g(t) = gamma_0 + (gamma_1 - gamma_0) t, with c = ln of the data's variance.
+class Logistic(Proposal):
+    """q(t) proportional to sigmoid(c - g(t)), g(t) = gamma_0 + (gamma_1 - gamma_0) t, c = ln of the data's variance.
 
     For normal data of variance e^c, F = identity, eta = 1 and gamma linear, the optimal denoiser's term is
     e^-gamma gamma' / 2 mmse = gamma' / 2 sigmoid(c - gamma), so its expectation is constant over u. The integral of
     sigmoid(c - g) is -softplus(c - g), hence with Z = softplus(c - gamma_0) - softplus(c - gamma_1) the CDF is
-    u = (softplus(c - gamma_0) - y) / Z, y = softplus(c - g), and its inverse g = c - y - ln(1 - e^-y). At large gamma q falls
-    as e^-gamma, no faster than the term of a bounded x_hat: weights stay bounded.
+    u = (softplus(c - gamma_0) - y) / Z, y = softplus(c - g), and its inverse g = c - y - ln(1 - e^-y). At large gamma q
+    falls as e^-gamma, no faster than the term of a bounded x_hat: weights stay bounded.
     """
 
+    suffix = "_logistic"
     gamma_0: float
     gamma_1: float
     log_variance: float = 0.0
@@ -48,9 +58,10 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class Histogram(Proposal):
     """q constant on equal bins of t, proportional to `weights`."""
 
+    suffix = "_adaptive"
     weights: tuple[float, ...]
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +73,7 @@ class Histogram:
         return t.clamp(0, 1), share[index] * len(share)
 
 
+UNIFORM = Uniform()
 BINS = 32
 LEAST = 0.1
 """Share of the adaptive proposal that is uniform, so that no time is missed for want of a pilot's luck."""
@@ -82,4 +94,4 @@ def adaptive(objective: Objective, x: Tensor, first_id: int, *, seed: int, draws
         squares[i % BINS] += objective(x, noise).diffusion.double().square().mean().cpu()
     height = squares.sqrt()
     share = (1 - LEAST) * height / height.sum() + LEAST / BINS
-    return Histogram(tuple(share.tolist()))
+    return Histogram(tuple(float(s) for s in share))

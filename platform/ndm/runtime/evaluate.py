@@ -1,5 +1,6 @@
 """Scores a trained run and draws its samples, and records both."""
 
+import hashlib
 from typing import Any
 
 import torch
@@ -46,7 +47,9 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
         seed=experiment.seed,
         batch=experiment.evaluation.batch,
     )
-    given = sampler.model_dump(exclude={"kind"}, exclude_none=True)
+    given = sampler.model_dump(exclude={"kind", "times"}, exclude_none=True)
+    if getattr(sampler, "times", None):
+        given["times"] = hashlib.sha256(repr(sampler.times).encode()).hexdigest()[:8]
     path = folder.samples / ("-".join([sampler.kind, *(f"{key}{value}" for key, value in given.items())]) + ".png")
     figures.samples(raw, manifest.levels, path)
     figures.archive(raw, path.with_suffix(".npz"))

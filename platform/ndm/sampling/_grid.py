@@ -43,7 +43,7 @@ class GridConfig(registry.Config):
         if (self.times[0], self.times[-1]) != (1, 0) or any(t <= s for t, s in pairwise(self.times)):
             raise ValueError("times must fall from 1 to 0, each below the one before")
         if self.steps not in (None, len(self.times) - 1):
-            raise ValueError(f"steps is {self.steps} but times make {len(self.times) - 1}; leave steps out")
+            raise ValueError(f"steps is {self.steps} but times make {len(self.times) - 1}; set steps to null")
         return self
 
     def number(self, trained_steps: int | None) -> int:
