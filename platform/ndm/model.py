@@ -18,9 +18,7 @@ class Model(nn.Module):
     process defines for the data it defines for the model.
     """
 
-    def __init__(
-        self, process: NDM, network: Network, head: Head, decoder: Decoder, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, process: NDM, network: Network, head: Head, decoder: Decoder, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.process, self.network, self.head, self.decoder = process, network, head, decoder
         self.shape = shape

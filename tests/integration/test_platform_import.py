@@ -11,8 +11,8 @@ from commands import LONG, REPOSITORY
 
 WORKER = """
 import os, pathlib, sys
+from ndm.runtime.session import session  # first: Ray reads the settings made there when it is imported
 import ray
-from ndm.runtime.session import session
 
 def seen():
     import platform

@@ -50,9 +50,7 @@ class Server:
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             command = ui_command(self.database, self.port)
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True)
         until(self.answers)
 
     def answers(self) -> bool:
@@ -136,9 +134,7 @@ def test_all_that_is_recorded_while_the_server_is_dead_arrives_once_and_in_order
     assert [("is lost" in m, "is back" in m) for m in messages] == [(True, False), (False, True)]
 
 
-def test_a_frozen_server_holds_up_neither_the_writer_nor_the_end(
-    server: Server, run_id: str, tmp_path: Path
-) -> None:
+def test_a_frozen_server_holds_up_neither_the_writer_nor_the_end(server: Server, run_id: str, tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     forwarder = Forwarder(tmp_path, server.uri, run_id)
     server.signal(signal.SIGSTOP)
@@ -153,9 +149,7 @@ def test_a_frozen_server_holds_up_neither_the_writer_nor_the_end(
     assert connect(server.uri).get_run(run_id).info.status == "FINISHED"
 
 
-def test_sending_everything_a_second_time_changes_nothing(
-    server: Server, run_id: str, tmp_path: Path
-) -> None:
+def test_sending_everything_a_second_time_changes_nothing(server: Server, run_id: str, tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.metrics(0, {"a": math.nan, "b": math.inf, "c": 0.1})
     train(spool, range(20))
@@ -194,9 +188,7 @@ def test_a_resumed_training_continues_the_run_and_logs_nothing_twice(server: Ser
     assert data.tags["purpose"] == "test"
 
 
-def test_two_processes_with_a_forwarder_send_each_record_once(
-    server: Server, run_id: str, tmp_path: Path
-) -> None:
+def test_two_processes_with_a_forwarder_send_each_record_once(server: Server, run_id: str, tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from ndm.tracking import Forwarder, Spool\n"
         "folder = pathlib.Path(sys.argv[1]); spool = Spool(folder)\n"
@@ -286,9 +278,7 @@ def test_records_of_a_deleted_run_wait_until_it_is_restored(
     assert history(server.uri, run_id, "train/loss") == expected(range(6))
 
 
-def test_parameters_beyond_the_limits_of_a_call_are_kept_and_cannot_change(
-    server: Server, tmp_path: Path
-) -> None:
+def test_parameters_beyond_the_limits_of_a_call_are_kept_and_cannot_change(server: Server, tmp_path: Path) -> None:
     params: dict[str, Any] = {f"group.p{i}": i for i in range(250)} | {"long": "x" * 7000}
     run_id = start(server.uri, tmp_path, **params)
     kept = connect(server.uri).get_run(run_id).data.params

@@ -175,6 +175,13 @@ def test_going_on_from_any_checkpoint_is_bit_for_bit_the_whole(whole, tmp_path, 
     assert [plain(event) for event in events] == after
 
 
+def test_the_training_ends_with_the_batch_that_reaches_the_examples():
+    experiment, state = make("training.examples=40")
+    events = list(make_loop(experiment).run(state, batches(experiment, 0)))
+    assert state.position == events[-1].position == 48
+    assert positions(events, Checkpointable) == [48]
+
+
 def test_another_seed_is_another_training(whole):
     assert not same(train("seed=1").end, whole.end)
 
@@ -202,12 +209,12 @@ def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(whole):
-    """Equal up to the order of float32 sums: 20 steps of Adam at 1e-2 leave weights within 1e-4 of each other."""
+    """Equal up to the order of float32 sums: 20 steps of Adam at 1e-2 leave weights within 3e-5 of each other."""
     for parts in (2, 3):
         split = train(f"training.accumulate={parts}")
         assert not same(split.end, whole.end)  # the order of the sums is another one
         for name, weight in whole.end["model"].items():
-            torch.testing.assert_close(split.end["model"][name], weight, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(split.end["model"][name], weight, rtol=0, atol=3e-5)
 
 
 def test_a_stop_is_honoured_at_a_log_position_after_the_state_was_offered(whole):
@@ -296,20 +303,20 @@ def worker(rank: int, world: int, folder: str) -> None:
 
 
 def test_two_workers_train_like_one(tmp_path):
-    """Up to the order of float32 sums: records within 1e-5 of those of one process, weights within 1e-4."""
+    """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
     multiprocessing.spawn(worker, (2, str(tmp_path)), nprocs=2)
     alone = train("training.accumulate=2")
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(2)]
     assert same(*states)
     for name, weight in alone.end["model"].items():
-        torch.testing.assert_close(states[0]["model"][name], weight, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(states[0]["model"][name], weight, rtol=0, atol=3e-5)
     expected = json.loads(json.dumps([plain(event) for event in alone.events]))
     assert len(found[0]["events"]) == len(expected)
     for event, known in zip(found[0]["events"], expected, strict=True):
         assert event[0] == known[0]
         if isinstance(known[-1], dict):
-            assert event[1] == pytest.approx(known[1], rel=1e-5)
+            assert event[1] == pytest.approx(known[1], rel=3e-5)
     # The other worker sees the same, but for the norm before the average, and draws no samples.
     assert [event[0] for event in found[1]["events"]] == [
         e.position for e in alone.events if not isinstance(e, Sampled)

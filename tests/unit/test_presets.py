@@ -267,6 +267,7 @@ SENTENCES = {
     "training.examples=abc": "training.examples=abc is not valid: it must be a whole number.",
     "training.examples=1.5": "training.examples=1.5 is not valid: it must be a whole number.",
     "training.examples=0": "training.examples=0 is not valid: it must be above 0.",
+    "training.examples=1000000000000": "training.examples=1000000000000 is not valid: it must be below 1000000000000.",
     "training.examples=": "training.examples has no value: it must be a whole number.",
     "optimizer.lr=true": "optimizer.lr=true is not valid: it must be a number.",
     "optimizer.lr=.inf": "optimizer.lr=.inf is not valid: it must be a number.",

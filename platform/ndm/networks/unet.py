@@ -101,14 +101,12 @@ class UNet(Network):
         self.embedding = TimeEmbedding(features) if timed else None
         self.first = nn.Conv2d(shape[0] * (1 + 2 * len(config.fourier)), down[0], 3, padding=1)
         self.down = nn.ModuleList(
-            Block(before, after, features, groups)
-            for before, after in zip(down[:1] + down, down, strict=False)
+            Block(before, after, features, groups) for before, after in zip(down[:1] + down, down, strict=False)
         )
         self.middle_1, self.middle_2 = (Block(down[-1], down[-1], features, groups) for _ in range(2))
         self.attention = Attention(down[-1], groups) if config.attention else nn.Identity()
         self.up = nn.ModuleList(
-            Block(before + after, after, features, groups)
-            for before, after in zip(up[:1] + up, up, strict=False)
+            Block(before + after, after, features, groups) for before, after in zip(up[:1] + up, up, strict=False)
         )
         self.norm = group_norm(groups, down[0])
         self.last = nn.Conv2d(down[0], outputs * shape[0], 3, padding=1)

@@ -8,21 +8,22 @@ import ray
 from ndm.errors import UserError
 
 
-@ray.remote(num_cpus=0)
-class _Mailbox:
-    """The latest progress, the warnings not yet shown, a user's mistake, and whether a stop was asked for."""
+class Mailbox:
+    """The latest progress, the warnings not yet shown, what ends the training, and whether a stop was asked for."""
 
     def __init__(self) -> None:
-        self.groups = 0
+        self.groups = self.start = 0
         self.progress: dict[str, Any] = {}
         self.warnings: list[str] = []
-        self.mistake: str | None = None
+        self.failures: set[tuple[int, int, str]] = set()
+        self.end: Exception | None = None
         self.stop = False
 
     def begin(self, position: int) -> None:
-        self.groups += 1
+        self.groups, self.start = self.groups + 1, position
         if self.groups > 1:
-            self.warn(f"A worker died; the training goes on from the checkpoint at {position} examples.")
+            where = f"goes on from the checkpoint at {position} examples" if position else "begins again"
+            self.warn(f"A worker died; the training {where}.")
 
     def publish(self, progress: dict[str, Any]) -> None:
         self.progress = progress
@@ -31,11 +32,18 @@ class _Mailbox:
         self.warnings.append(message)
 
     def refuse(self, mistake: str) -> None:
-        self.mistake = mistake
+        self.end = UserError(mistake)
 
-    def collect(self) -> tuple[dict[str, Any], list[str], str | None]:
+    def fail(self, rank: int, failure: str) -> None:
+        # A training is a function of its position: what fails again without a step forward would fail every time.
+        what = rank, self.start, failure
+        if what in self.failures and self.end is None:
+            self.end = RuntimeError(f"A worker failed twice in the same way.\n{failure}")
+        self.failures.add(what)
+
+    def collect(self) -> tuple[dict[str, Any], list[str], Exception | None]:
         warnings, self.warnings = self.warnings, []
-        return self.progress, warnings, self.mistake
+        return self.progress, warnings, self.end
 
     def ask_to_stop(self) -> None:
         self.stop = True
@@ -48,7 +56,7 @@ class Channel:
     """Both ends of the line; it travels to the workers by value."""
 
     def __init__(self) -> None:
-        self._mailbox: Any = _Mailbox.remote()  # pyright: ignore[reportAttributeAccessIssue]
+        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
 
     def begin(self, position: int) -> None:
         """From rank 0, without waiting: a group of workers starts here."""
@@ -66,6 +74,10 @@ class Channel:
         """From a worker: this ends the training, a restart would not help."""
         ray.get(self._mailbox.refuse.remote(str(mistake)))
 
+    def fail(self, rank: int, failure: str) -> None:
+        """From a worker: the traceback of what it did not expect. It is given one more chance."""
+        ray.get(self._mailbox.fail.remote(rank, failure))
+
     def stopping(self) -> bool:
         """From a worker: has a stop been asked for?"""
         return ray.get(self._mailbox.stopping.remote())
@@ -75,10 +87,11 @@ class Channel:
 
         Raises:
             UserError: a worker refused to go on.
+            RuntimeError: a worker failed twice in the same way.
         """
-        progress, warnings, mistake = ray.get(self._mailbox.collect.remote())
-        if mistake is not None:
-            raise UserError(mistake)
+        progress, warnings, end = ray.get(self._mailbox.collect.remote())
+        if end is not None:
+            raise end
         return progress, warnings
 
     def ask_to_stop(self) -> None:

@@ -32,7 +32,8 @@ def fit(
 
     Raises:
         UserError: what a worker raised as one; nothing is restarted.
-        ray.train.TrainingFailedError: any other failure.
+        RuntimeError: a worker failed twice in the same way.
+        ray.train.TrainingFailedError: workers died too often.
     """
     trainer = TorchTrainer(
         work,

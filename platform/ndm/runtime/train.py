@@ -11,6 +11,7 @@ from ndm.config import Experiment
 from ndm.errors import UserError
 from ndm.runs import RunFolder
 from ndm.runtime.card import NOTE, card
+from ndm.runtime.channel import Channel
 from ndm.runtime.evaluate import evaluate, sample
 from ndm.runtime.fit import fit
 from ndm.runtime.session import resolve_workers, session
@@ -79,9 +80,6 @@ def _check_same(folder: RunFolder, experiment: Experiment) -> None:
 def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None:
     """Train from `position` to the end under Ray Train, showing progress."""
     experiment, terminal, goal = workspace.experiment, workspace.terminal, workspace.experiment.training.examples
-    # Channel starts a Ray actor, so its module is imported where Ray runs.
-    from ndm.runtime.channel import Channel
-
     last: dict[str, Any] = {"position": position}
 
     def show(progress: dict[str, Any]) -> None:

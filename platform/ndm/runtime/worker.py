@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,15 @@ class Task:
 
 
 def work(config: dict[str, Task]) -> None:
-    """Train until the experiment's end or a stop; a user's mistake is told to the driver."""
+    """Train until the experiment's end or a stop; what goes wrong is told to the driver."""
+    task = config["task"]
     try:
-        _train(config["task"])
+        _train(task)
     except UserError as mistake:
-        config["task"].channel.refuse(mistake)
+        task.channel.refuse(mistake)
+        raise
+    except Exception:
+        task.channel.fail(ray.train.get_context().get_world_rank(), traceback.format_exc())
         raise
 
 

@@ -5,9 +5,7 @@ import warnings
 from ndm.tracking.client import connect, explained
 
 
-def log_dataset(
-    uri: str, run_id: str, *, name: str, digest: str, source: str, context: str = "training"
-) -> None:
+def log_dataset(uri: str, run_id: str, *, name: str, digest: str, source: str, context: str = "training") -> None:
     """Notes that run `run_id` used a data set. Repeating it changes nothing.
 
     Args:

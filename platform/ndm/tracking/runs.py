@@ -121,9 +121,7 @@ def continued(client: "MlflowClient", run_id: str, params: Mapping[str, str], ur
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(
-            f"{masked(uri)} has no run {run_id}: correct tracking.uri, or start a new run."
-        ) from None
+        raise UserError(f"{masked(uri)} has no run {run_id}: correct tracking.uri, or start a new run.") from None
     if run.info.lifecycle_stage != "active":
         raise UserError(f"Run {run_id} is deleted: restore it with `mlflow runs restore --run-id {run_id}`.")
     for key, value in params.items():

@@ -26,7 +26,8 @@ from ndm.training.step import Slots, noise, step
 class TrainingConfig(registry.Config):
     """How long and in what portions; everything is counted in examples."""
 
-    examples: int = Field(gt=0)
+    examples: int = Field(gt=0, lt=10**12)
+    """The training ends with the first batch that reaches them."""
     batch_size: int = Field(default=128, gt=0)
     """Examples of the global batch, whatever the number of workers."""
     accumulate: int = Field(default=1, gt=0)
