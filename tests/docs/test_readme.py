@@ -109,6 +109,18 @@ def test_the_presets_and_verbs_of_the_readme_are_all_there_are(readme) -> None:
     assert set(re.findall(r"^\| `([\w-]+)` \|", readme.text, re.MULTILINE)) == {*presets.names(), *cli.verbs()}
 
 
+def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
+    from ndm.registry import kinds
+
+    packages = {"sampler": "sampling"} | {
+        name: f"{name}s" for name in ("transform", "schedule", "network", "head", "objective")
+    }
+    rows = dict(re.findall(r"^\| (\w+) \| (`.*`) \|$", readme.text, re.MULTILINE))
+    assert {part: tuple(re.findall(r"`(\w+)`", rows[part])) for part in packages} == {
+        part: kinds(f"ndm.{package}") for part, package in packages.items()
+    }
+
+
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page

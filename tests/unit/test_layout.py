@@ -66,7 +66,13 @@ def bases(node: ast.ClassDef) -> set[str]:
     return {ast.unparse(base).rpartition(".")[2].partition("[")[0] for base in node.bases}
 
 
-DOCUMENTED = {node.name for node in CLASSES if ast.get_docstring(node)}
+def says(node: Definition) -> bool:
+    """Whether it has a docstring, or is a record with one below its fields."""
+    fields = isinstance(node, ast.ClassDef) and any(isinstance(child, ast.Expr) for child in node.body)
+    return fields or ast.get_docstring(node) is not None
+
+
+DOCUMENTED = {node.name for node in CLASSES if says(node)}
 INHERITED = {child.name for node in CLASSES for child in members(node) if ast.get_docstring(child)}
 """Names of methods that some class of the package explains, for those that override them."""
 ELSEWHERE = {"build", "forward", "emit"}
@@ -74,11 +80,10 @@ ELSEWHERE = {"build", "forward", "emit"}
 
 
 def explained(node: Definition, owner: ast.ClassDef | None) -> bool:
-    if ast.get_docstring(node):
+    if says(node):
         return True
     if isinstance(node, ast.ClassDef):
-        texts = [child for child in node.body if isinstance(child, ast.Expr)]  # below the fields of a record
-        return bool(bases(node) & DOCUMENTED) or bool(texts)
+        return bool(bases(node) & DOCUMENTED)
     overrides = owner is not None and bool(owner.bases) and node.name in INHERITED | ELSEWHERE
     return overrides or len(node.body) <= 2  # so little, with a name and types, says what it does
 
