@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ndm import registry
 
@@ -29,22 +29,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "config" in metafunc.fixturenames:
         found = [case for family in metafunc.module.FAMILIES for case in cases(family)]
         metafunc.parametrize("config", [config for _, config in found], ids=[label for label, _ in found])
-
-
-@pytest.fixture
-def randomise() -> Callable[..., nn.Module]:
-    """Moves every trainable parameter off its start: an output layer of zeros would hide mistakes."""
-
-    def apply(module: nn.Module, scale: float = 0.1, seed: int = 7) -> nn.Module:
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in module.parameters():
-                if parameter.requires_grad:
-                    noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                    parameter += scale * noise
-        return module
-
-    return apply
 
 
 @pytest.fixture

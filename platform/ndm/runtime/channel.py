@@ -35,7 +35,7 @@ class Mailbox:
         self.end = UserError(mistake)
 
     def fail(self, rank: int, failure: str) -> None:
-        # A training is a function of its position: what fails again without a step forward would fail every time.
+        """A training is a function of its position: what fails again without a step forward would fail every time."""
         what = rank, self.start, failure
         if what in self.failures and self.end is None:
             self.end = RuntimeError(f"A worker failed twice in the same way.\n{failure}")
