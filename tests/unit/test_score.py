@@ -71,7 +71,7 @@ def test_draws_are_those_of_the_seed(objective, raw, table):
 def test_an_image_that_is_missing_scored_twice_or_not_of_the_split_is_refused(ids):
     blocks = [pa.table({"id": pa.array([i], pa.int64()), "nats": [1.0]}) for i in ids]
     blocks = blocks or [pa.table({"id": pa.array([], pa.int64()), "nats": pa.array([], pa.float64())})]
-    with pytest.raises(AssertionError, match="not the split, each once"):
+    with pytest.raises(RuntimeError, match="not the split, each exactly once"):
         assemble(blocks, 4)
 
 

@@ -1,6 +1,5 @@
 """The line between a running group of workers and the process that started it: progress one way, a stop the other."""
 
-import logging
 from typing import Any
 
 import ray
@@ -23,13 +22,10 @@ class Mailbox:
         self.groups, self.start = self.groups + 1, position
         if self.groups > 1:
             where = f"goes on from the checkpoint at {position} examples" if position else "begins again"
-            self.warn(f"A worker died; the training {where}.")
+            self.warnings.append(f"A worker died; the training {where}.")
 
     def publish(self, progress: dict[str, Any]) -> None:
         self.progress = progress
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
     def refuse(self, mistake: str) -> None:
         self.end = UserError(mistake)
@@ -66,10 +62,6 @@ class Channel:
         """From rank 0, without waiting."""
         self._mailbox.publish.remote(progress)
 
-    def warn(self, message: str) -> None:
-        """From a worker, without waiting."""
-        self._mailbox.warn.remote(message)
-
     def refuse(self, mistake: UserError) -> None:
         """From a worker: this ends the training, a restart would not help."""
         ray.get(self._mailbox.refuse.remote(str(mistake)))
@@ -97,14 +89,3 @@ class Channel:
     def ask_to_stop(self) -> None:
         """From the driver."""
         ray.get(self._mailbox.ask_to_stop.remote())
-
-
-class WarningsToChannel(logging.Handler):
-    """Sends a worker's warnings to the person at the driver."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(logging.WARNING)
-        self._channel = channel
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._channel.warn(record.getMessage())

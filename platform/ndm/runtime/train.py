@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from ndm import tracking
+from ndm import notation, tracking
 from ndm.config import Experiment
 from ndm.errors import UserError
 from ndm.runs import RunFolder
@@ -53,7 +52,8 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
             }
             spool.artifact(_experiment_file(folder, experiment))
             spool.tags({NOTE: card(experiment, results)})
-            spool.artifact(checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
+            if trained := checkpoint.latest(folder.checkpoints):
+                spool.artifact(trained.path, "checkpoints")
         folder.write("results", results)  # only now is the run finished
         return results
 
@@ -61,7 +61,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
 def _experiment_file(folder: RunFolder, experiment: Experiment) -> Path:
     """The resolved experiment as a file that `ndm train` takes."""
     path = folder.path / "experiment.yaml"
-    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    path.write_text(notation.write(experiment.model_dump(mode="json")))
     return path
 
 
@@ -69,7 +69,7 @@ def _check_same(folder: RunFolder, experiment: Experiment) -> None:
     """Refuse to continue a run with another experiment."""
     if not folder.exists or (before := folder.experiment()).digest() == experiment.digest():
         return
-    there, here = before.flat(), experiment.flat()
+    there, here = before.flat(deciding=True), experiment.flat(deciding=True)
     changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
     raise UserError(
         f"The run {folder.name} was started with another experiment ({', '.join(changed)} differ); "
@@ -89,22 +89,17 @@ def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None
 
     start = f" from {position} of {goal} examples on" if position else ""
     terminal.say(f"Training {workspace.folder.name} on {workers} worker(s){start} ...")
-    finished = fit(
-        Task(
-            experiment.model_dump(mode="json"),
-            workspace.folder.path,
-            workspace.data,
-            workspace.tracking_uri(),
-            run_id,
-            Channel(),
-        ),
-        workers=workers,
-        gpu=torch.cuda.is_available(),
-        max_failures=experiment.scaling.max_failures,
-        ray_folder=workspace.root / ".ray" / "train",
-        show=show,
-        warn=terminal.warn,
-    )
+    task = Task(experiment.model_dump(mode="json"), workspace.folder.path, workspace.data, run_id, Channel())
+    with workspace.forwarding(run_id):
+        finished = fit(
+            task,
+            workers=workers,
+            gpu=torch.cuda.is_available(),
+            max_failures=experiment.scaling.max_failures,
+            ray_folder=workspace.root / ".ray" / "train",
+            show=show,
+            warn=terminal.warn,
+        )
     if not finished:
         terminal.say(f"Stopped at {last['position']} of {goal} examples; the same command goes on from there.")
         raise KeyboardInterrupt

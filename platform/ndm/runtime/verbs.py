@@ -21,7 +21,8 @@ def on_run(
     Raises:
         UserError: there is no such run, or it is in use.
     """
-    root = Path(next((o.partition("=")[2] for o in overrides if o.startswith("storage.root=")), "runs")).absolute()
+    roots = [text.partition("=")[2] for text in overrides if text.startswith("storage.root=")]
+    root = Path(roots[-1] if roots else "runs").absolute()
     folder, experiment = runs.find(root, target, list(overrides))
     with ExitStack() as stack:
         stack.enter_context(folder.lock())

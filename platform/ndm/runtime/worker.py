@@ -1,6 +1,5 @@
 """What every training worker runs: build, resume, loop; rank 0 also writes checkpoints, metrics and pictures."""
 
-import logging
 import time
 import traceback
 from collections.abc import Iterator
@@ -23,8 +22,7 @@ from ndm.errors import UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
 from ndm.runs import RunFolder
-from ndm.runtime.channel import Channel, WarningsToChannel
-from ndm.tracking.forward import Forwarder
+from ndm.runtime.channel import Channel
 from ndm.tracking.spool import Spool
 from ndm.training import checkpoint
 from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
@@ -38,7 +36,6 @@ class Task:
     experiment: dict[str, Any]
     run: Path
     data: Path
-    tracking_uri: str
     run_id: str
     channel: Channel
 
@@ -137,8 +134,6 @@ class Recorder:
         self.began = time.perf_counter() - seconds
         self.folder = RunFolder(task.run)
         self.spool = Spool(task.run)
-        self.forwarder = Forwarder(task.run, task.tracking_uri, task.run_id)
-        logging.getLogger("ndm").addHandler(WarningsToChannel(task.channel))
 
     def follow(self, events: Iterator[Event]) -> None:
         """Record the events as they come."""
@@ -163,7 +158,6 @@ class Recorder:
                         pass
         finally:
             self.spool.close()
-            self.forwarder.close(timeout=5.0)
 
     def save(self, position: int) -> None:
         meta = {

@@ -1,5 +1,6 @@
 """What every verb on a run works with: the experiment, the run's folder, the data, the line to the tracking server."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Workspace:
 
     @contextmanager
     def recording(self, run_id: str, at_end: Status | None = None) -> Iterator[Spool]:
-        """A spool that is forwarded to the run; what the server does not take stays on disk for the next call.
+        """A spool that is sent to the run at the end; what the server does not take waits on disk for the next call.
 
         With `at_end`, the run's status becomes it, or KILLED or FAILED by the way the block is left.
         """
@@ -100,6 +101,29 @@ class Workspace:
                 spool.status(status)
             spool.close()
             forward(self.folder, self.tracking_uri(), run_id, self.terminal)
+
+    @contextmanager
+    def forwarding(self, run_id: str) -> Iterator[None]:
+        """Send what workers record while they record it: here, because importing MLflow would delay the first step."""
+        log, handler = logging.getLogger("ndm"), ToTerminal(self.terminal)
+        log.addHandler(handler)
+        forwarder = tracking.Forwarder(self.folder.path, self.tracking_uri(), run_id)
+        try:
+            yield
+        finally:
+            forwarder.close(timeout=0)
+            log.removeHandler(handler)
+
+
+class ToTerminal(logging.Handler):
+    """Shows warnings without spoiling the progress line."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._terminal.warn(record.getMessage())
 
 
 def forward(folder: RunFolder, uri: str, run_id: str, terminal: Terminal) -> None:
