@@ -46,7 +46,14 @@ class Command:
         # Not pipes: a process that outlives the command would hold them open.
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                script, cwd=folder, env=environment, stdout=stdout, stderr=stderr, start_new_session=True
+                script,
+                cwd=folder,
+                env=environment,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                # As at a terminal, also where the tests run in the background and Ctrl-C is ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def __enter__(self) -> Self:

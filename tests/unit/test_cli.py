@@ -112,6 +112,7 @@ def body(options):
     os.kill(os.getpid(), signal.Signals[options.experiment])
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 if "ignored" in sys.argv:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.exit(job(body, "A job.", fresh="a switch"))

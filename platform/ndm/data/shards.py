@@ -97,7 +97,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
     if hashlib.sha256(content).hexdigest() != shard.sha256:
         raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read().combine_chunks()
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
     except pa.ArrowException:
         raise damaged(folder, shard, "it is not a Parquet file") from None
     if table.num_rows != shard.rows:

@@ -50,7 +50,7 @@ def write(table: pa.Table, path: Path, recipe: Mapping[str, Any]) -> None:
 
 def read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """A table and how it was made."""
-    table = pq.read_table(path)
+    table = pq.read_table(path, use_threads=False)
     return table, json.loads(table.schema.metadata[b"ndm"])
 
 
