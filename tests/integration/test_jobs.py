@@ -9,6 +9,9 @@ import pytest
 from commands import TINY, Tracked, Trained, likelihood, ndm, refusal, uninterrupted
 from PIL import Image
 
+from ndm import presets
+from ndm.data.prepare import prepare
+
 pytestmark = pytest.mark.ray
 
 RINGS = (
@@ -95,8 +98,8 @@ def test_prepare_repeats_nothing_and_repairs_everything(tmp_path: Path) -> None:
 
 
 def test_a_damaged_shard_stops_the_training_by_name_and_the_remedy_works(tmp_path: Path) -> None:
-    ndm(tmp_path, "prepare", *RINGS)
     root, run = tmp_path / "runs", tmp_path / "runs" / "rings"
+    prepare(presets.load(RINGS[0], RINGS[1:]).data, root / "data")
     flip(root / "data" / "rings-1-2048" / "train-00000.parquet")
     sentence = refusal(tmp_path, "train", *RINGS)
     assert "The shard train-00000.parquet of the data set rings-1-2048 is damaged" in sentence

@@ -15,8 +15,6 @@ for _key, _value in {
     # Each is a process or an import more before the first step, for a dashboard and a node drain that are not here.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # What the death of this process leaves behind gives up after seconds, not after a minute.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # gloo resolves the host's own name, which need not have an address; all workers are on this host.
     "GLOO_SOCKET_IFNAME": "lo",
