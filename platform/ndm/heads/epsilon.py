@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from ndm import registry
-from ndm.heads._base import Head
+from ndm.heads._base import DataHead
 from ndm.schedules import ScheduleValue
 
 
@@ -21,6 +21,6 @@ class Config(registry.Config):
         return Epsilon()
 
 
-class Epsilon(Head):
+class Epsilon(DataHead):
     def forward(self, output: Tensor, z: Tensor, value: ScheduleValue) -> Tensor:
         return (z - value.sigma * output) / value.alpha

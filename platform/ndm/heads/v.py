@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from ndm import registry
-from ndm.heads._base import Head
+from ndm.heads._base import DataHead
 from ndm.schedules import ScheduleValue
 
 
@@ -20,6 +20,6 @@ class Config(registry.Config):
         return V()
 
 
-class V(Head):
+class V(DataHead):
     def forward(self, output: Tensor, z: Tensor, value: ScheduleValue) -> Tensor:
         return (value.alpha * z - value.sigma * output) / (value.alpha**2 + value.sigma**2)

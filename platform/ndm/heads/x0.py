@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from ndm import registry
-from ndm.heads._base import Head
+from ndm.heads._base import DataHead
 from ndm.schedules import ScheduleValue
 
 
@@ -21,7 +21,7 @@ class Config(registry.Config):
         return X0()
 
 
-class X0(Head):
+class X0(DataHead):
     def forward(self, output: Tensor, z: Tensor, value: ScheduleValue) -> Tensor:
         del z, value
         return output

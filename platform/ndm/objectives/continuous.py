@@ -6,18 +6,21 @@ The limit of the discrete bound as T grows; simulation-free. For F = identity an
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from ndm import registry
 from ndm.model import Model
-from ndm.objectives._base import Noise, Objective, Terms
+from ndm.objectives._base import Noise, Objective, Terms, Weight
 
 
 class Config(registry.Config):
     kind: Literal["continuous"] = "continuous"
+    weight: Weight = Field("bound", examples=["velocity"])
+    """How training weighs the diffusion term over time; see `Objective`."""
 
     def build(self, model: Model) -> "Continuous":
-        return Continuous(model)
+        return Continuous(model, self.weight)
 
 
 class Continuous(Objective):
@@ -29,6 +32,6 @@ class Continuous(Objective):
         value = process.at(t, x)
         f, d_f = transform.dual(x, t)
         z = process.latent(f, value, noise.epsilon)
-        f_hat, d_f_hat = self.model.dual(z, t)
-        diffusion = process.path_kl_rate(f - f_hat, d_f - d_f_hat, value)
+        eta = process.eta(t, value)
+        diffusion = process.path_kl_rate(process.tau(f, d_f, value, eta) - self.model.tau(z, t), value, eta)
         return Terms(process.prior_kl(x), self.model.reconstruction(x, noise.epsilon_0), diffusion)

@@ -12,30 +12,32 @@ from torch import Tensor
 
 from ndm import registry
 from ndm.model import Model
-from ndm.objectives._base import Noise, Objective, Terms
+from ndm.objectives._base import Noise, Objective, Terms, Weight
 
 
 class Config(registry.Config):
     kind: Literal["discrete"] = "discrete"
     steps: int = Field(default=1000, ge=1)
+    weight: Weight = Field("bound", examples=["noise"])
+    """How training weighs the diffusion term over time; see `Objective`."""
 
     def build(self, model: Model) -> "Discrete":
-        return Discrete(model, self.steps)
+        return Discrete(model, self.steps, self.weight)
 
 
 class Discrete(Objective):
-    def __init__(self, model: Model, steps: int) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, steps: int, weight: Weight = "bound") -> None:
+        super().__init__(model, weight)
         self.steps = steps
 
     def forward(self, x: Tensor, noise: Noise) -> Terms:
         assert self.steps is not None
         process, transform = self.model.process, self.model.process.transform
-        index = (noise.u * self.steps).floor().clamp(0, self.steps - 1)
-        s, t = (index / self.steps).to(x.dtype), ((index + 1) / self.steps).to(x.dtype)
+        s, t = (time.to(x.dtype) for time in self.interval(noise.u))
         value_s, value_t = process.at(s, x), process.at(t, x)
         f_s, f_t, f_1 = transform.path(x, (s, t, torch.ones_like(t)))
         z = process.latent(f_t, value_t, noise.epsilon)
         f_hat_s, f_hat_t = self.model.path(z, t, (s, t))
-        diffusion = self.steps * process.step_kl(f_s - f_hat_s, f_t - f_hat_t, value_s, value_t)
+        eta = process.eta(t, value_t)
+        diffusion = self.steps * process.step_kl(f_s - f_hat_s, f_t - f_hat_t, value_s, value_t, eta)
         return Terms(process.prior_kl(x, f_1), self.model.reconstruction(x, noise.epsilon_0), diffusion)

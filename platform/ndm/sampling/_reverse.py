@@ -19,8 +19,8 @@ from ndm.sampling._grid import GridConfig, GridSampler, Rule
 class ReverseConfig(GridConfig):
     """Keys of a sampler of the reverse SDE."""
 
-    eta: float = Field(default=1.0, ge=0, examples=[0.0])
-    """g^2 in units of sigma^2 gamma'."""
+    eta: float | None = Field(default=None, ge=0, examples=[0.0])
+    """g^2 in units of sigma^2 gamma'; by default the volatility that the model was trained with."""
 
 
 class ReverseSDE(GridSampler, ABC):
@@ -28,15 +28,16 @@ class ReverseSDE(GridSampler, ABC):
 
     evaluations_per_step: int
 
-    def __init__(self, steps: int, eta: float, grid: Rule = "uniform", times: tuple[float, ...] | None = None) -> None:
+    def __init__(
+        self, steps: int, eta: float | None, grid: Rule = "uniform", times: tuple[float, ...] | None = None
+    ) -> None:
         super().__init__(steps, grid, times)
         self.eta = eta
 
-    def drift(self, model: Model, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(f^B(z, t), g^2(t)) of the model, for z: [B, *shape] and t: [B]."""
-        value, (f, d_f) = model.process.at(t, z), model.dual(z, t)
-        g2 = self.eta * value.sigma**2 * value.d_gamma
-        return model.process.velocity(z, f, d_f, value) - g2 / 2 * model.process.score(z, f, value), g2
+    def g2(self, model: Model, z: Tensor, t: Tensor) -> Tensor:
+        """g^2 at t: [B], shaped to broadcast against z: [B, *shape]."""
+        value = model.process.at(t, z)
+        return model.process.squared_volatility(value, model.process.eta(t, value) if self.eta is None else self.eta)
 
     @abstractmethod
     def step(self, model: Model, z: Tensor, t: Tensor, s: Tensor, epsilon: Tensor) -> Tensor:

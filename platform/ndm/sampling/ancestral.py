@@ -20,14 +20,17 @@ from ndm.sampling._grid import GridConfig, GridSampler, Rule
 
 class Config(GridConfig):
     kind: Literal["ancestral"] = "ancestral"
-    eta: float = Field(default=1.0, ge=0, le=1, examples=[0.0])
+    eta: float | None = Field(default=None, ge=0, le=1, examples=[0.0])
+    """By default that of the process the model was trained with, which for a constant volatility is its eta."""
 
     def build(self, trained_steps: int | None) -> "Ancestral":
         return Ancestral(self.number(trained_steps), self.eta, self.grid, self.times)
 
 
 class Ancestral(GridSampler):
-    def __init__(self, steps: int, eta: float, grid: Rule = "uniform", times: tuple[float, ...] | None = None) -> None:
+    def __init__(
+        self, steps: int, eta: float | None, grid: Rule = "uniform", times: tuple[float, ...] | None = None
+    ) -> None:
         super().__init__(steps, grid, times)
         self.eta = eta
 
@@ -36,7 +39,8 @@ class Ancestral(GridSampler):
         for i, (t, s) in zip(reversed(range(self.steps)), pairwise(self.times(model, z)), strict=True):
             value_s, value_t = process.at(s, z), process.at(t, z)
             f_s, f_t = model.path(z, t, (s, t))
-            v = process.posterior_variance(value_s, value_t, self.eta)
+            eta = process.eta(t, value_t) if self.eta is None else self.eta
+            v = process.posterior_variance(value_s, value_t, eta)
             epsilon = Stream(seed, "sample/epsilon", i).normal(first_id, len(z), model.shape, z.dtype).to(z.device)
             z = process.posterior_mean(z, f_s, f_t, value_s, value_t, v) + torch.sqrt(v) * epsilon
         return Draw(z, self.steps)

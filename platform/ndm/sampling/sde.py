@@ -23,5 +23,4 @@ class EulerMaruyama(ReverseSDE):
 
     def step(self, model: Model, z: Tensor, t: Tensor, s: Tensor, epsilon: Tensor) -> Tensor:
         h = float(t[0] - s[0])
-        f, g2 = self.drift(model, z, t)
-        return z - h * f + (h * g2).sqrt() * epsilon
+        return z - h * model.reverse_drift(z, t, self.eta) + (h * self.g2(model, z, t)).sqrt() * epsilon

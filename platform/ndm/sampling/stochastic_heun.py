@@ -30,9 +30,7 @@ class StochasticHeun(ReverseSDE):
 
     def step(self, model: Model, z: Tensor, t: Tensor, s: Tensor, epsilon: Tensor) -> Tensor:
         h = float(t[0] - s[0])
-        f_t, g2_t = self.drift(model, z, t)
-        value_s = model.process.at(s, z)
-        g2_s = self.eta * value_s.sigma**2 * value_s.d_gamma
-        noise = (h * (g2_t + g2_s) / 2).sqrt() * epsilon
-        f_s, _ = self.drift(model, z - h * f_t + noise, s)
+        f_t = model.reverse_drift(z, t, self.eta)
+        noise = (h * (self.g2(model, z, t) + self.g2(model, z, s)) / 2).sqrt() * epsilon
+        f_s = model.reverse_drift(z - h * f_t + noise, s, self.eta)
         return z - h / 2 * (f_t + f_s) + noise

@@ -1,4 +1,4 @@
-"""F(x, t) = A_t x + v_t, A_t = I + sum_k b_k(t) M_k and v_t = sum_k b_k(t) v_k, k = 1..degree, the b_k of `_legendre`.
+"""F(x, t) = A_t x + v_t, A_t = I + sum_k b_k(t) M_k and v_t = sum_k b_k(t) v_k, k = 1..degree, b_k of `ndm.legendre`.
 
 The M_k are learned full matrices over the flattened dimensions, the v_k learned vectors. Since b_k(0) = 0, F(x, 0) = x.
 One product with the stacked M_k gives F at every time together with dF/dt. The volatility at which the bound is tight
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ndm import registry
 from ndm.errors import UserError
+from ndm.legendre import legendre
 from ndm.transforms._base import Transform
-from ndm.transforms._legendre import legendre
 
 MOST_DIMENSIONS = 1024
 """At degree 4 that is four million weights; the matrices grow with the square."""

@@ -1,4 +1,4 @@
-"""F(x, t) = a(t) x with ln a(t) = sum_k c_k b_k(t), k = 1..degree, the b_k of `_legendre`: a(0) = 1 and a(t) > 0.
+"""F(x, t) = a(t) x with ln a(t) = sum_k c_k b_k(t), k = 1..degree, the b_k of `ndm.legendre`: a(0) = 1 and a(t) > 0.
 
 The smallest learned transform: one multiplier for all dimensions of x, or one for each. Its latents are those of F =
 identity under the log-SNR of gamma - 2 ln a, so it stands for a learned schedule on the ladder from the identity to a
@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ndm import registry
+from ndm.legendre import legendre
 from ndm.transforms._base import Transform
-from ndm.transforms._legendre import legendre
 
 
 class Config(registry.Config):

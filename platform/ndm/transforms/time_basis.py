@@ -1,4 +1,4 @@
-"""F(x, t) = (1 - t) x + sum_k b_k(t) G_k(x), k = 1..degree, with the b_k of `_legendre`, each zero at t = 0.
+"""F(x, t) = (1 - t) x + sum_k b_k(t) G_k(x), k = 1..degree, with the b_k of `ndm.legendre`, each zero at t = 0.
 
 G_1 = x + net_1(x) and G_k = net_k(x) for k > 1, so F = x + sum_k b_k(t) net_k(x). Time and data separate: one
 evaluation of one network gives F at every time together with dF/dt.
@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ndm import networks, registry
+from ndm.legendre import legendre
 from ndm.transforms._base import Transform
-from ndm.transforms._legendre import legendre
 
 
 class Config(registry.Config):
