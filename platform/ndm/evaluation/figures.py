@@ -16,12 +16,19 @@ from ndm.objectives import Objective
 from ndm.randomness import Stream
 
 TIMES = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
+MOST_IMAGES = 256
 INK, ACCENT, PALE = "#1f2933", "#0072b2", "#9fb3c8"
 
 
+def shown(shape: tuple[int, ...], count: int) -> int:
+    """How many of `count` samples a picture shows: of images the first 256, of points all."""
+    return min(count, MOST_IMAGES) if len(shape) == 3 else count
+
+
 def samples(raw: Tensor, levels: int, path: Path) -> None:
-    """Stored values [N, *shape] as one PNG: a grid of images, or a scatter of points for 2-D data."""
+    """Stored values [N, *shape] as one PNG: a grid of the first images, or a scatter of points for 2-D data."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    raw = raw[: shown(raw.shape[1:], len(raw))]
     if raw.ndim == 4:
         grid(raw, levels).save(path)
     else:

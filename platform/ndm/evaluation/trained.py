@@ -1,5 +1,6 @@
 """A trained objective, from the newest good checkpoint of a run."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from ndm.build import build_objective
@@ -18,13 +19,16 @@ class Trained(NamedTuple):
     position: int
 
 
-def load(folder: RunFolder, experiment: Experiment, manifest: Manifest) -> Trained:
-    """Load the averaged weights.
+def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Path | None = None) -> Trained:
+    """Load the averaged weights of the newest checkpoint that is good, or of the one at `path`.
 
     Raises:
-        UserError: there is no checkpoint, or it is of another experiment or other data.
+        UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data.
     """
-    found = checkpoint.latest(folder.checkpoints)
+    try:
+        found = checkpoint.read(path) if path else checkpoint.latest(folder.checkpoints)
+    except checkpoint.Broken as error:
+        raise UserError(f"The checkpoint {folder.name}/{path.name if path else ''} cannot be used: {error}.") from None
     if found is None:
         raise UserError(
             f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}"

@@ -7,7 +7,7 @@ s^2 / 2 nats that are not there. So more than one draw asks for the exact trace;
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -29,7 +29,11 @@ class Settings(registry.Config):
     draws: int = Field(default=1, gt=0)
     """Latents K per image; more than one asks for the exact trace."""
     probes: int = Field(default=1, ge=0)
-    """Hutchinson's probes, vectors of signs; 0 for the exact trace."""
+    """Hutchinson's probes; 0 for the exact trace."""
+    law: Literal["signs", "normals"] = "signs"
+    """Of the probes: Rademacher's signs, which have the smaller variance, or standard normals."""
+    width: float = Field(default=1.0, gt=0)
+    """Of the way `variational`; see `fitted_width`."""
     tolerance: float = Field(default=1e-5, gt=0)
     """Of the solver, for the error of z in one step, over 1 + |z|."""
     check: int = Field(default=16, gt=0)
@@ -48,9 +52,10 @@ class Nats(NamedTuple):
 
 
 def recipe(settings: Settings) -> str:
-    """The estimator's name: the way, K draws, and the trace: h probes or exact."""
+    """The estimator's name: the way, K draws, and the trace: h (signs) or g (normals) and their number, or exact."""
     draws = "" if settings.way == "point" else f"_k{settings.draws}"
-    return f"ode_{settings.way}{draws}_" + (f"h{settings.probes}" if settings.probes else "exact")
+    probes = f"{'h' if settings.law == 'signs' else 'g'}{settings.probes}" if settings.probes else "exact"
+    return f"ode_{settings.way}{draws}_{probes}"
 
 
 def ode_nats(model: Model, x: Tensor, first_id: int, *, seed: int, settings: Settings) -> Nats:
@@ -69,14 +74,19 @@ def ode_nats(model: Model, x: Tensor, first_id: int, *, seed: int, settings: Set
     shape, n = tuple(x.shape[1:]), len(x)
     probes = None
     if settings.probes:
-        u = Stream(seed, "ode/probe").uniform(first_id, n, (settings.probes, *shape)).transpose(0, 1)
-        probes = torch.where(u < 0.5, -1.0, 1.0).to(x.device)
+        stream, size = Stream(seed, "ode/probe"), (settings.probes, *shape)
+        if settings.law == "signs":
+            probes = torch.where(stream.uniform(first_id, n, size) < 0.5, -1.0, 1.0)
+        else:
+            probes = stream.normal(first_id, n, size, torch.float64)
+        probes = probes.transpose(0, 1).to(x.device)
     checked = (torch.arange(first_id, first_id + n) % settings.check == 0).nonzero()[:, 0].to(x.device)
     evaluations, batches = x.new_zeros(n, dtype=torch.float64), 0
     log_weights: list[Tensor] = []
     log_references: list[Tensor] = []
     for j in range(settings.draws):
-        latent = dequantise(model, x, settings.way, Stream(seed, "ode/dequantise", j).uniform(first_id, n, shape))
+        u = Stream(seed, "ode/dequantise", j).uniform(first_id, n, shape)
+        latent = dequantise(model, x, settings.way, u, settings.width)
         found = log_density(model, latent.z, tolerance=settings.tolerance, probes=probes)
         log_weights.append(found.log_density - latent.cost)
         evaluations += found.evaluations / settings.draws
@@ -91,6 +101,19 @@ def ode_nats(model: Model, x: Tensor, first_id: int, *, seed: int, settings: Set
     if len(checked):
         error[checked] = nats[checked] - _nats(log_references)
     return Nats(nats, evaluations, error, batches)
+
+
+WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+
+
+def fitted_width(model: Model, x: Tensor, first_id: int, *, seed: int, settings: Settings) -> float:
+    """Of WIDTHS, the one whose bound is least on average over x: [B, *shape], with the same noise for each."""
+    settings = settings.model_copy(update={"check": first_id + len(x)})  # one image at most is solved twice
+    tried = {
+        width: ode_nats(model, x, first_id, seed=seed, settings=settings.model_copy(update={"width": width}))
+        for width in WIDTHS
+    }
+    return min(tried, key=lambda width: float(tried[width].nats.mean()))
 
 
 def _nats(log_weights: list[Tensor]) -> Tensor:

@@ -1,33 +1,30 @@
-"""The Runge-Kutta method of order 5 by Dormand and Prince, with each row of a batch under its own control.
+"""Adams's predictor and corrector of variable order and step, one evaluation a step, each row under its own control.
 
-Dormand and Prince, A family of embedded Runge-Kutta formulae (1980). Every row has its own time, step size and verdict
-on a step; all rows advance in one batched evaluation per stage, and finished rows leave the batch. So the result of a
-row depends on the row alone. A step size shared by the batch, as in torchdiffeq, makes an image's likelihood depend on
-its neighbours.
+A step of order q predicts y(t + h) from the last q slopes, evaluates the field there, and corrects y with that slope to
+order q + 1; the slope is kept as it is (PEC). The estimate of the error is that of Shampine and Gordon, Computer
+Solution of Ordinary Differential Equations (1975): what the correction gains over the one of order q. Those of q - 1
+and q + 1 tell which order allows the longest step. A Runge-Kutta method of order 5 evaluates six times for a step that
+is not six times as long: benchmarks/README.md has the comparison.
+
+Every row has its own time, step size, order and verdict on a step; all rows advance in one batched evaluation, and
+finished rows leave the batch. So the result of a row depends on the row alone. A step size shared by the batch, as in
+torchdiffeq, makes an image's likelihood depend on its neighbours.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ndm.errors import UserError
 
-NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-"""The last row is the result itself, so its slope begins the next step (first same as last)."""
-DEFECT = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-"""Weights of the difference between the results of order 5 and order 4."""
-SAFETY, SHRINK, GROW = 0.8, 0.2, 5.0
-MOST_STEPS = 2000
+MOST = 5
+"""Highest order of a prediction, the corrected result has one more; with one evaluation higher ones are less stable."""
+GOAL, SHRINK, GROW = 0.5, 0.2, 2.0
+"""The error aimed at, over the one allowed, and the limits of a change of step size."""
+MOST_STEPS = 5000
 
 Field = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """(z: [n, *shape], t: [n], rows: [n]) -> (dz/dt: [n, *shape], dl/dt: [n]); rows are places in the whole batch."""
@@ -44,13 +41,40 @@ class Solution(NamedTuple):
     """Batched evaluations of the field."""
 
 
-def step(f: Callable[[Tensor, Tensor], Tensor], y: Tensor, k: Tensor, t: Tensor, h: Tensor) -> tuple[Tensor, ...]:
-    """(y(t + h), the slope there, the estimate of the error) from y: [n, D], its slope k, and t, h: [n]."""
-    slopes, new = [k], y
-    for weights, node in zip(STAGES, NODES, strict=True):
-        new = y + h[:, None] * sum(w * s for w, s in zip(weights, slopes, strict=True))
-        slopes.append(f(new, t + node * h))
-    return new, slopes[-1], h[:, None] * sum(w * s for w, s in zip(DEFECT, slopes, strict=True))
+def basis(nodes: Tensor, orders: Tensor, x: Tensor) -> Tensor:
+    """Lagrange's polynomials of each row's first orders[:, i] nodes at x_i, zero for the other nodes, [n, X, K]."""
+    used = torch.arange(nodes.shape[1], device=nodes.device) < orders[..., None]
+    others = used[:, :, None] & ~torch.eye(nodes.shape[1], dtype=torch.bool, device=nodes.device)
+    ratios = (x[:, None, None] - nodes[:, None, None]) / (nodes[:, None, :, None] - nodes[:, None, None])
+    return torch.where(used, torch.where(others, ratios, 1.0).prod(3), 0.0)
+
+
+class Weights(NamedTuple):
+    """A step of length one from time 0, for slopes at `nodes`; orders are those before, of and after the step's."""
+
+    predict: Tensor
+    """Of the slopes in the integral of their polynomial over the step, [n, K]."""
+    extrapolate: Tensor
+    """Of the slopes in the value of their polynomial at the end of the step, for the three orders, [n, 3, K]."""
+    correct: Tensor
+    """What a unit of difference between the slope found and that value, for the step's order, adds to y, [n]."""
+    error: Tensor
+    """What it adds less what it adds to the result of one order less: the estimate of the error, [n, 3]."""
+
+
+def weights(nodes: Tensor, orders: Tensor) -> Weights:
+    """For times of past slopes in units of the step, [n, K], newest (zero) first, and three orders, [n, 3]."""
+    points, shares = np.polynomial.legendre.leggauss(nodes.shape[1] // 2 + 1)
+    x, share = nodes.new_tensor((points + 1) / 2), nodes.new_tensor(shares / 2)
+    values = basis(nodes, torch.cat([orders[:, 1:2].expand(-1, len(x)), orders], 1), torch.cat([x, x.new_ones(3)]))
+    predict, extrapolate = torch.einsum("x,nxk->nk", share, values[:, :-3]), values[:, -3:]
+    # A unit of difference at the end changes the polynomial by prod_j (x - node_j) / (1 - node_j), over j <= order. The
+    # result of one order less leaves out the oldest slope instead: (x - 1) takes the place of the last factor.
+    ends = (1 - nodes).cumprod(1).gather(1, orders - 1)
+    powers = (x[:, None] - nodes[:, None]).cumprod(2)
+    before = torch.cat([torch.ones_like(powers[..., :1]), powers[..., :-1]], 2) * (x[:, None] - 1)
+    full, less = (torch.einsum("x,nxk->nk", share, v).gather(1, orders - 1) / ends for v in (powers, before))
+    return Weights(predict, extrapolate, full[:, 1], less)
 
 
 @torch.no_grad()
@@ -77,7 +101,7 @@ def solve(
     rows = torch.arange(len(z), device=z.device)
     y = torch.cat([z.double().flatten(1), z.new_zeros(len(z), 1, dtype=torch.float64)], 1)
     s = y.new_zeros(len(z))  # the share of the way that is done
-    h = torch.full_like(s, tolerance**0.2 / 10)
+    h = torch.full_like(s, tolerance**0.5 / 10)
     finished, evaluations, batches = torch.empty_like(y), torch.zeros_like(rows), 0
 
     def slope(y: Tensor, s: Tensor) -> Tensor:
@@ -88,23 +112,40 @@ def solve(
         dz, dl = field(y[:, :-1].reshape(-1, *shape), time, rows)
         return span * torch.cat([dz.flatten(1), dl[:, None]], 1).double()
 
-    k = slope(y, s)
+    past = y.new_zeros(len(y), MOST, size + 1)
+    past[:, 0] = slope(y, s)
+    times, known, order = y.new_zeros(len(y), MOST), torch.ones_like(rows), torch.ones_like(rows)
     for _ in range(most_steps):
         last = h >= 1 - s
         h = torch.where(last, 1 - s, h)
-        new, k_new, defect = step(slope, y, k, s, h)
-        scaled = defect[:, :-1] / (1 + torch.maximum(y.abs(), new.abs())[:, :-1])
-        error = scaled.square().mean(1).sqrt() / tolerance
+        orders = torch.stack([(order - 1).clamp(min=1), order, torch.minimum(order + 1, known)], 1)
+        w = weights((times - s[:, None]) / h[:, None], orders)
+        sums = torch.cat([w.predict[:, None], w.extrapolate], 1) @ past
+        found = slope(y + h[:, None] * sums[:, 0], s + h)
+        gaps = found[:, None] - sums[:, 1:]
+        new = y + h[:, None] * (sums[:, 0] + w.correct[:, None] * gaps[:, 1])
+        scale = 1 + torch.maximum(y.abs(), new.abs())[:, :-1]
+        errors = (gaps[..., :-1] / scale[:, None]).square().mean(2).sqrt()
         if density:
-            error = torch.maximum(error, defect[:, -1].abs() / (tolerance * size))
-        error = error.nan_to_num(nan=torch.inf)
-        good = error <= 1
-        y, k = torch.where(good[:, None], new, y), torch.where(good[:, None], k_new, k)
+            errors = torch.maximum(errors, gaps[..., -1].abs() / size)
+        errors = (errors * h[:, None] * w.error.abs() / tolerance).nan_to_num(nan=torch.inf)
+        good = errors[:, 1] <= 1
+        factors = torch.pow(GOAL / errors, 1 / (orders + 1))
+        # A step's own order is the last of equals; at first every step raises it, and a rejected one never does.
+        best = orders[:, [1, 0, 2]].gather(1, factors[:, [1, 0, 2]].argmax(1, keepdim=True))[:, 0]
+        rising = good & (known == order) & (order < MOST)
+        factor = torch.where(rising | ~good, factors[:, 1], factors.amax(1)).clamp(SHRINK, GROW)
+        order = torch.where(rising, order + 1, torch.where(good, best, torch.minimum(order, best)))
+        y = torch.where(good[:, None], new, y)
         s = torch.where(good, torch.where(last, 1.0, s + h), s)
-        h = h * (SAFETY * error**-0.2).clamp(SHRINK, GROW)
+        past = torch.where(good[:, None, None], torch.cat([found[:, None], past[:, :-1]], 1), past)
+        times = torch.where(good[:, None], torch.cat([s[:, None], times[:, :-1]], 1), times)
+        known = torch.where(good, (known + 1).clamp(max=MOST), known)
+        h = h * factor
         done = s == 1
         finished[rows[done]] = y[done]
-        rows, y, k, s, h = (v[~done] for v in (rows, y, k, s, h))
+        left: list[Tensor] = [v[~done] for v in (rows, y, s, h, past, times, known, order)]
+        rows, y, s, h, past, times, known, order = left
         if not len(rows):
             return Solution(finished[:, :-1].reshape(z.shape), finished[:, -1], evaluations, batches)
     raise UserError(

@@ -3,7 +3,10 @@
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from ndm.randomness import Stream
 
 
 class Mean(NamedTuple):
@@ -11,6 +14,13 @@ class Mean(NamedTuple):
 
     value: float
     error: float
+
+
+class Interval(NamedTuple):
+    """An interval that holds the true mean with a given probability."""
+
+    low: float
+    high: float
 
 
 def bits_per_dim(nats: Tensor, dimensions: int) -> Tensor:
@@ -23,6 +33,19 @@ def mean(values: Tensor) -> Mean:
     values = values.double()
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Mean(values.mean().item(), error)
+
+
+def bootstrap(values: Tensor, *, seed: int, level: float = 0.95, resamples: int = 2000) -> Interval:
+    """Percentile interval of the mean of independent values, shape [N], from means of N values drawn with replacement.
+
+    Efron, Bootstrap Methods: Another Look at the Jackknife (1979). Unlike the standard error it need not be symmetric.
+    """
+    n, stream = len(values), Stream(seed, "bootstrap")
+    values = values.double().cpu()
+    means = torch.stack(
+        [values[(stream.uniform(i, 1, (n,))[0] * n).long().clamp(max=n - 1)].mean() for i in range(resamples)]
+    )
+    return Interval(*(float(torch.quantile(means, (1 + side * level) / 2)) for side in (-1, 1)))
 
 
 def paired(first: Tensor, second: Tensor) -> Mean:

@@ -25,6 +25,7 @@ class Proposal(ABC):
         """(t, q(t)), both [B], for u: [B] in [0, 1)."""
 
 
+@dataclass(frozen=True)
 class Uniform(Proposal):
     suffix = ""
 

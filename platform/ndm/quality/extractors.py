@@ -11,7 +11,7 @@ NAMES = ("pixels", "random", "inception")
 
 
 def extractor(
-    name: str, shape: tuple[int, ...], levels: int, *, seed: int = 0, weights: Path | None = None
+    name: str, shape: tuple[int, ...], levels: int, *, seed: int = 0, weights: Path | str | None = None
 ) -> Extractor:
     """The extractor `name` for stored values of this shape and number of levels (0: continuous).
 
@@ -26,6 +26,6 @@ def extractor(
         case "random":
             return RandomNetwork(shape, levels, seed)
         case "inception":
-            return Inception(shape, levels, weights)
+            return Inception(shape, levels, Path(weights) if weights else None)
         case _:
             raise UserError(f"There is no feature extractor {name!r}; choose one of {', '.join(NAMES)}.")

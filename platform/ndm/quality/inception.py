@@ -24,7 +24,7 @@ RELEASE = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 HOW = (
     f"install the package with: pip install torch-fidelity, fetch the weights with: curl -LO {RELEASE}{FILE}, "
-    "and give that file's path as the extractor's weights"
+    "and give that file's path as samples.weights"
 )
 
 
