@@ -81,9 +81,11 @@ class Command:
 
     def running(self, title: str = "") -> list[psutil.Process]:
         """The command and all that it started and that is still alive, with a title that begins so."""
-        return [
-            process for process in map(psutil.Process, _pids(self.process.pid)) if _title(process).startswith(title)
-        ]
+        found: list[psutil.Process] = []
+        for pid in _pids(self.process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+                found += [process for process in [psutil.Process(pid)] if _title(process).startswith(title)]
+        return found
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for something that the command does."""
@@ -166,9 +168,9 @@ def tensors(run: Path, position: int) -> dict[str, bytes]:
     return {part: (folder / f"{part}.safetensors").read_bytes() for part in ("model", "ema", "optimizer")}
 
 
-def likelihood(run: Path, split: str = "test") -> pa.Table:
-    """The per-image table of a run's only estimate on a split."""
-    (file,) = run.glob(f"likelihood/{split}-*.parquet")
+def likelihood(run: Path, name: str = "test-elbo_cont_k4") -> pa.Table:
+    """The per-image table of a split and an estimator."""
+    file = run / "likelihood" / f"{name}.parquet"
     return pq.read_table(file)
 
 

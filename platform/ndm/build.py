@@ -17,9 +17,11 @@ def build_objective(experiment: Experiment, shape: tuple[int, ...], levels: int)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.seed)
-        process = experiment.process.build(experiment.schedule.build(shape), experiment.transform.build(shape))
-        network = experiment.network.build(shape)
-        model = Model(process, network, experiment.head.build(), decoders.for_levels(levels), shape)
+        transform, head = experiment.transform.build(shape), experiment.head.build()
+        volatility = experiment.volatility.build(transform, shape)
+        process = experiment.process.build(experiment.schedule.build(shape), transform, volatility)
+        network = experiment.network.build(shape, head.outputs)
+        model = Model(process, network, head, decoders.for_levels(levels), shape)
     return experiment.objective.build(model)
 
 

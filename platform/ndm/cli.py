@@ -6,8 +6,9 @@ import difflib
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ndm.errors import UserError
 
@@ -45,16 +46,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def job(
-    body: Callable[[argparse.Namespace], None], description: str | None, *, target: str = "EXPERIMENT", **flags: str
+    body: Callable[[argparse.Namespace], None],
+    description: str | None,
+    *,
+    target: str = "EXPERIMENT",
+    short: Mapping[str, str] = MappingProxyType({}),
+    **flags: str,
 ) -> int:
     """Run a job script's body with parsed arguments; a user's mistake becomes one sentence and status 2.
 
     `flags` are the script's own switches, name -> help; `options.experiment` and `options.overrides` are always there.
+    `short` are names for keys that the verb is asked about most, name -> dotted key, or key[] where the key is a list.
     """
     parser = argparse.ArgumentParser(
         prog=f"ndm {Path(sys.argv[0]).stem}",
         description=description,
-        epilog=EPILOG,
+        epilog=EPILOG + (f"\nShort for longer keys: {_listed(short)}." if short else ""),
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("experiment", metavar=target)
@@ -62,7 +69,27 @@ def job(
     for name, text in flags.items():
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
     options = parser.parse_intermixed_args()
+    options.overrides = [in_full(text, short) for text in options.overrides]
     return guarded(lambda: body(options))
+
+
+def in_full(text: str, short: Mapping[str, str]) -> str:
+    """An override with its short name replaced: "split=test" -> "evaluation.split=test"; others stay as they are.
+
+    Where `short` has key[], a value of one or more words parted by commas becomes a list. A value in braces is left
+    alone: it holds the keys of a section that has the same name.
+    """
+    name, equals, value = text.partition("=")
+    if name not in short or not equals or value.lstrip().startswith("{"):
+        return text
+    key = short[name]
+    if not key.endswith("[]"):
+        return f"{key}={value}"
+    return f"{key[:-2]}={value if value.lstrip().startswith('[') else f'[{value}]'}"
+
+
+def _listed(short: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({key.removesuffix('[]')})" for name, key in short.items())
 
 
 def guarded(body: Callable[[], None]) -> int:

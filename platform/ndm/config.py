@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ndm import heads, networks, objectives, processes, sampling, schedules, transforms
+from ndm import heads, networks, objectives, processes, sampling, schedules, transforms, volatilities
 from ndm.data import sources
+from ndm.heads import DriftHead
+from ndm.likelihood.estimators import valid_name
+from ndm.quality import FEWEST
 from ndm.registry import Config
+from ndm.sampling import ReverseConfig
 from ndm.tracking.runs import TrackingConfig
 from ndm.training.loop import MonitorConfig, TrainingConfig
 from ndm.training.optimizer import OptimizerConfig
@@ -38,13 +42,42 @@ class Evaluation(Config):
     """The final score."""
 
     split: Literal["train", "validation", "test"] = "test"
+    estimators: Annotated[tuple[Annotated[str, AfterValidator(valid_name)], ...], Field(min_length=1)] = ("elbo",)
+    """By name, see `ndm.likelihood.estimators`."""
     draws: int = Field(default=64, gt=0)
-    """Draws per image of the bound, stratified in time; in discrete time rounded up to a multiple of T."""
-    block: int = Field(default=256, gt=0)
+    """Draws per image of `elbo`, stratified in time; in discrete time rounded up to a multiple of T."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """Of the solver of the ODE."""
+    block: int = Field(default=64, gt=0)
     """Images scored by one task."""
     batch: int = Field(default=256, gt=0)
     """Images in one evaluation of the bound."""
     seed: Seed = 1
+
+
+class Samples(Config):
+    """What is drawn of the trained model, and how it is compared with the data."""
+
+    count: int = Field(default=64, gt=0)
+    """Samples; the pictures on the way and at the end show the first of them."""
+    quality: bool = True
+    """Measure sliced Wasserstein distance and squared MMD in pixels, where there are 30 samples and more."""
+    extractor: Literal["pixels", "random", "inception"] | None = None
+    """Features in which FID, KID, precision and recall are measured too; random is comparable only with itself."""
+    weights: str | None = None
+    """The file of weights that inception reads."""
+    reference: Literal["train", "validation", "test"] = "train"
+    """Split that the samples are compared with."""
+    reference_images: int | None = Field(default=5000, ge=FEWEST)
+    """At most this many images of it, chosen at random; null for all, as a published FID has it."""
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        if self.quality and self.extractor and self.count < FEWEST:
+            raise ValueError(
+                f"extractor={self.extractor} compares at least {FEWEST} samples; take more than count={self.count}"
+            )
+        return self
 
 
 class Scaling(Config):
@@ -80,6 +113,7 @@ class Experiment(Config):
     transform: transforms.AnyConfig
     network: networks.AnyConfig
     head: heads.AnyConfig
+    volatility: volatilities.AnyConfig
     process: processes.AnyConfig
     objective: objectives.AnyConfig
     sampler: sampling.AnyConfig
@@ -87,6 +121,7 @@ class Experiment(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     monitor: MonitorConfig = MonitorConfig()
     evaluation: Evaluation = Evaluation()
+    samples: Samples = Samples()
     scaling: Scaling = Scaling()
     run: Run = Run()
     storage: Storage = Storage()
@@ -103,11 +138,20 @@ class Experiment(Config):
         if workers != "auto" and streams % workers:
             allowed = ", ".join(str(w) for w in range(1, streams + 1) if streams % w == 0)
             raise ValueError(f"scaling.workers={workers} must divide data.streams={streams}: {allowed}")
-        if self.objective.kind == "discrete" and self.process.eta > 1:
+        if self.objective.kind == "discrete" and self.volatility.kind == "constant" and self.volatility.eta > 1:
             raise ValueError(
-                f"process.eta={self.process.eta} needs objective.kind=continuous: in discrete time the posterior "
+                f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
                 "variance eta v may not exceed sigma_s^2, so eta is at most 1"
             )
+        if isinstance(self.head.build(), DriftHead):
+            needs = f"head.kind={self.head.kind} needs"
+            if self.objective.kind == "discrete":
+                raise ValueError(f"{needs} objective.kind=continuous: a discrete step asks for F at two times")
+            if not isinstance(self.sampler, ReverseConfig) or self.sampler.eta is not None:
+                raise ValueError(
+                    f"{needs} sampler.kind=sde or stochastic_heun, without sampler.eta: it estimates the drift of one "
+                    "reverse SDE, and there is no ODE and no ancestral step"
+                )
         return self
 
     def canonical_json(self) -> str:
@@ -129,7 +173,7 @@ class Experiment(Config):
         return {k: v for k, v in leaves.items() if deciding is None or (k.partition(".")[0] not in WHERE) is deciding}
 
 
-WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler"})
+WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -39,6 +39,7 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     for text in overrides:
         key, value = _split(text)
         given |= flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}
+    _give_way(tree, given)
     # First the kinds, the outer ones before the inner ones, so that every key meets the variant it is meant for.
     for key in sorted(given, key=lambda key: (not key.endswith(".kind"), key.count("."), key)):
         _set(tree, key.split("."), given[key])
@@ -119,6 +120,14 @@ def _split(text: str) -> tuple[str, Any]:
     except ValueError as error:
         shown = f"{mistakes.shown(key)}={mistakes.shown(value)}"
         raise UserError(f"{shown} is not readable: {error}; quote the value, or write a list as [1,2].") from None
+
+
+def _give_way(tree: dict[str, Any], given: dict[str, Any]) -> None:
+    """Steps that are asked for take the place of the experiment's own times, and times that of its steps."""
+    sampler = tree.get("sampler")
+    for asked, before in (("steps", "times"), ("times", "steps")):
+        if isinstance(sampler, dict) and given.get(f"sampler.{asked}") is not None:
+            sampler.pop(before, None)
 
 
 def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:

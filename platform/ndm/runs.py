@@ -115,14 +115,20 @@ class RunFolder:
             yield
 
 
-def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Experiment]:
-    """The trained run that `target` names (a run's name, or an experiment with overrides), and its experiment.
+def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Experiment, Path | None]:
+    """The trained run that `target` names, its experiment, and the checkpoint if `target` names one.
 
+    A target is a run's name, the path of a run's folder or of a checkpoint in it, or an experiment with overrides.
     Overrides of how it is scored, sampled, stored or watched apply to an existing run; others would be another run.
 
     Raises:
         UserError: there is no such run.
     """
+    path, checkpoint = Path(target).absolute(), None
+    if len(Path(target).parts) > 1 and path.is_dir():
+        if path.parent.name == RunFolder(path.parents[1]).checkpoints.name:
+            path, checkpoint = path.parents[1], path
+        root, target = path.parent, path.name
     folder = RunFolder(root / target)
     if target in _names(root):
         trained = folder.experiment()
@@ -130,9 +136,10 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
         if asked.digest() != trained.digest():
             raise UserError(
                 f"The overrides make another experiment than the run {target} was trained with; name the experiment "
-                "instead of the run, or override only evaluation, sampler, scaling, storage, monitor and tracking."
+                "instead of the run, or override only evaluation, sampler, samples, scaling, storage, monitor and "
+                "tracking."
             )
-        return folder, asked
+        return folder, asked, checkpoint
     if not target.endswith((".yaml", ".yml")) and target not in presets.names():
         shown, known = mistakes.shown(target), sorted({*_names(root), *presets.names()})
         hint = mistakes.hint(shown, known, "runs and experiments")
@@ -142,7 +149,7 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
     if not folder.exists:
         words = shlex.join(["ndm", "train", target, *overrides])
         raise UserError(f"There is no run {folder.name} under {root.name}/; train it first: {words}")
-    return folder, experiment
+    return folder, experiment, None
 
 
 def _names(root: Path) -> set[str]:

@@ -1,68 +1,120 @@
-"""Scores a trained run and draws its samples, and records both."""
+"""Scores a trained run by any list of estimators, and records what they say."""
 
-import hashlib
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ndm.data.shards import read_rows
-from ndm.evaluation import figures, trained
-from ndm.evaluation.sample import draw
-from ndm.evaluation.score import summary, write
-from ndm.runtime.score import score_split
+from ndm.build import build_objective
+from ndm.errors import UserError
+from ndm.evaluation import trained
+from ndm.evaluation.score import read, summary, values_of, write
+from ndm.likelihood.estimators import Estimator, estimator
+from ndm.likelihood.statistics import bits_per_dim, paired
+from ndm.objectives import Objective
+from ndm.runtime.score import blocks_of, fitted, score_split
 from ndm.runtime.workspace import Workspace
 from ndm.tracking.spool import Spool
 
-FIGURE_POINTS = 2000
-
-FINAL = 0
-"""Step of a finished run's scores: MLflow draws a metric that has this step alone as bars over runs."""
+Scores = dict[str, Any]
 
 
-def evaluate(workspace: Workspace, spool: Spool) -> dict[str, Any]:
-    """Bound of every image of the split, exactly once each: the recipe and the summary. Needs a running Ray."""
-    folder, manifest, experiment = workspace.folder, workspace.manifest, workspace.experiment
-    progress = workspace.terminal.count(f"scoring {experiment.evaluation.split} images")
-    table, made = score_split(folder, experiment, workspace.data, manifest, progress)
-    bits = summary(table, manifest.dimensions)
-    path = folder.likelihood / f"{made['split']}-{made['estimator']}.parquet"
-    write(table, path, made)
-    spool.artifact(path, "likelihood")
-    prefix = f"{made['split']}/bpd_{made['estimator']}"
-    values = {prefix: bits["bits_per_dim"]["value"], f"{prefix}_se": bits["bits_per_dim"]["error"]}
-    values |= {f"{prefix}_{part}": bits[part]["value"] for part in ("prior", "reconstruction", "diffusion")}
-    spool.metrics(FINAL, values)
-    return {**made, **bits, "table": str(path.relative_to(workspace.root.parent))}
+def estimators(workspace: Workspace, objective: Objective) -> list[Estimator]:
+    """The estimators that are asked for, not yet fitted.
+
+    Raises:
+        UserError: there is no such split, or the model cannot be scored so.
+    """
+    settings, manifest = workspace.experiment.evaluation, workspace.manifest
+    if settings.split not in manifest.splits:
+        raise UserError(
+            f"The data set {manifest.name} has no split {settings.split}; give evaluation.split="
+            f"{' or '.join(manifest.splits)}."
+        )
+    asked = [
+        estimator(name, objective, draws=settings.draws, tolerance=settings.tolerance) for name in settings.estimators
+    ]
+    return list({each.name: each for each in asked}.values())
 
 
-def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
-    """A grid of samples at the run's fixed latents, as PNG and npz, and the pictures of its forward process."""
-    folder, manifest, experiment = workspace.folder, workspace.manifest, workspace.experiment
-    objective, position = trained.load(folder, experiment, manifest)
-    sampler = experiment.sampler
-    raw, evaluations = draw(
-        sampler.build(objective.steps),
-        objective.model,
-        experiment.monitor.samples,
-        seed=experiment.seed,
-        batch=experiment.evaluation.batch,
-    )
-    given = sampler.model_dump(exclude={"kind", "times"}, exclude_none=True)
-    if getattr(sampler, "times", None):
-        given["times"] = hashlib.sha256(repr(sampler.times).encode()).hexdigest()[:8]
-    path = folder.samples / ("-".join([sampler.kind, *(f"{key}{value}" for key, value in given.items())]) + ".png")
-    figures.samples(raw, manifest.levels, path)
-    figures.archive(raw, path.with_suffix(".npz"))
-    rows = read_rows(workspace.data, manifest, "test", 0, min(FIGURE_POINTS, manifest.rows("test")))
-    drawn = figures.of_forward_process(objective, manifest, torch.from_numpy(rows.raw.copy()), folder.path / "figures")
-    for file in (path, path.with_suffix(".npz")):
-        spool.artifact(file, "samples")
-    for file in drawn:
-        spool.artifact(file, "figures")
-    return {
-        "sampler": sampler.model_dump(mode="json"),
-        "evaluations": evaluations,
+def check(workspace: Workspace) -> None:
+    """Refuse what `evaluate` would refuse, before anything is computed; errors as for `estimators`."""
+    manifest = workspace.manifest
+    estimators(workspace, build_objective(workspace.experiment, manifest.shape, manifest.levels))
+
+
+def evaluate(workspace: Workspace, spool: Spool) -> Scores:
+    """Every image of the split, exactly once, by each estimator: {"scores": [...], "gaps": [...]}. Needs a running Ray.
+
+    A number whose solver is not good enough is not recorded; the others are.
+
+    Raises:
+        UserError: the model cannot be scored so, or some estimator's solver was not good enough.
+    """
+    objective, position = trained.load(workspace.folder, workspace.experiment, workspace.manifest, workspace.checkpoint)
+    scores, refused = list[Scores](), list[str]()
+    for asked in estimators(workspace, objective):
+        try:
+            scores.append(_score(workspace, spool, asked, position))
+        except UserError as error:
+            refused.append(str(error))
+    if refused:
+        raise UserError(" ".join(refused))
+    return {"scores": scores, "gaps": _gaps(workspace, spool, scores)}
+
+
+def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) -> Scores:
+    """One estimator's table, from disk if it was made before, with its summary."""
+    settings, manifest = workspace.experiment.evaluation, workspace.manifest
+    used = fitted(workspace, asked)
+    made = {
+        "estimator": used.name,
+        **used.about(),
+        "draws": used.draws_per_image,
+        "split": settings.split,
+        "seed": settings.seed,
+        "images": manifest.rows(settings.split),
+        "dimensions": manifest.dimensions,
+        "experiment": workspace.experiment.digest(),
         "examples_seen": position,
-        "picture": str(path.relative_to(workspace.root.parent)),
-        "figures": [str(file.relative_to(workspace.root.parent)) for file in drawn],
+        "data": {"name": manifest.name, "version": manifest.version, "hash": manifest.hash},
     }
+    at = f"-at-{position}" if workspace.checkpoint else ""
+    path = workspace.folder.likelihood / f"{settings.split}-{used.name}{at}.parquet"
+    if path.is_file() and (known := read(path)) and known[1] == known[1] | made:
+        table, seconds = known[0], known[1]["seconds_per_image"]
+    else:
+        progress = workspace.terminal.count(f"scoring {settings.split} images by {used.name}")
+        table, seconds = score_split(workspace, used, made, progress)
+        write(table, path, made | {"seconds_per_image": seconds})
+        shutil.rmtree(blocks_of(workspace.folder, made), ignore_errors=True)
+    found = summary(table, manifest.dimensions, settings.seed)
+    prefix = f"{settings.split}/bpd_{used.name}{at.replace('-', '_')}"
+    values = {prefix: found["bits_per_dim"]["value"], f"{prefix}_se": found["bits_per_dim"]["error"]}
+    values |= {
+        f"{prefix}_{part}": found[part]["value"] for part in ("prior", "reconstruction", "diffusion") if part in found
+    }
+    if "evaluations" in found:
+        values |= {f"{prefix}_nfe": found["evaluations"], f"{prefix}_tolerance": made["tolerance"]}
+        values |= {f"{prefix}_solver_error": found["solver_error"]} if "solver_error" in found else {}
+    spool.results(values)
+    spool.artifact(path, "likelihood")
+    return {**made, **found, "seconds_per_image": seconds, "table": str(path.relative_to(workspace.root.parent))}
+
+
+def _gaps(workspace: Workspace, spool: Spool, scores: list[Scores]) -> list[dict[str, Any]]:
+    """The first bound less each ODE likelihood, image by image, in bits per dimension."""
+
+    def bits(of: Scores) -> torch.Tensor:
+        return bits_per_dim(values_of(read(workspace.root.parent / Path(of["table"]))[0], "nats"), of["dimensions"])
+
+    bounds = [of for of in scores if "prior" in of]
+    gaps: list[dict[str, Any]] = []
+    for ode in (of for of in scores if "evaluations" in of):
+        for bound in bounds[:1]:
+            gap = paired(bits(bound), bits(ode))
+            gaps.append({"bound": bound["estimator"], "ode": ode["estimator"], **gap._asdict()})
+            key = f"{ode['split']}/bpd_gap_{bound['estimator']}_over_{ode['estimator']}"
+            spool.results({key: gap.value, f"{key}_se": gap.error})
+    return gaps

@@ -3,7 +3,18 @@
 from typing import Any
 
 from ndm.config import Experiment
+from ndm.evaluation.score import PARTS
 from ndm.terminal import Terminal, duration
+
+FLOOR = "sliced_wasserstein_floor_pixels"
+METRICS = {
+    "sliced_wasserstein": "sliced Wasserstein",
+    "mmd_squared": "MMD squared",
+    "fid": "FID",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
 def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) -> None:
@@ -12,7 +23,7 @@ def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) 
     terminal.table(
         [
             ("run", results["run"]),
-            *_likelihood_rows(likelihood),
+            *_likelihood_rows(likelihood, detailed=False),
             ("trained on", f"{results['examples']} examples with {results['workers']} worker(s)"),
             ("time", f"{duration(results['seconds'])}, {results['examples_per_second']:.0f} examples/s"),
             *_sample_rows(samples),
@@ -23,7 +34,7 @@ def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) 
 
 def report_likelihood(likelihood: dict[str, Any], terminal: Terminal) -> None:
     """The table at the end of `ndm evaluate`."""
-    terminal.table(_likelihood_rows(likelihood))
+    terminal.table(_likelihood_rows(likelihood, detailed=True))
 
 
 def report_samples(samples: dict[str, Any], terminal: Terminal) -> None:
@@ -31,23 +42,57 @@ def report_samples(samples: dict[str, Any], terminal: Terminal) -> None:
     terminal.table(_sample_rows(samples))
 
 
-def _likelihood_rows(likelihood: dict[str, Any]) -> list[tuple[str, str]]:
-    data = likelihood["data"]
-    bound = likelihood["bits_per_dim"]
-    return [
-        (
-            "bound",
-            f"{bound['value']:.4f} +- {bound['error']:.4f} bits/dim "
-            f"({likelihood['estimator']}, standard error over images)",
-        ),
-        *((f"  {part}", f"{likelihood[part]['value']:.4f}") for part in ("prior", "reconstruction", "diffusion")),
-        ("images scored", f"{likelihood['images']} of {likelihood['images']}, each once ({likelihood['split']} split)"),
-        ("data", f"{data['name']} {data['version']}, hash {data['hash'][:12]}"),
-        ("per-image table", likelihood["table"]),
-    ]
+def _likelihood_rows(likelihood: dict[str, Any], *, detailed: bool) -> list[tuple[str, str]]:
+    scores = likelihood["scores"]
+    first = scores[0]
+    rows = [row for score in scores for row in _score_rows(score, detailed=detailed)]
+    for gap in likelihood["gaps"]:
+        pair = f"{gap['bound']} less {gap['ode']}, same images"
+        rows.append(("gap", f"{gap['value']:+.4f} +- {gap['error']:.4f} bits/dim ({pair})"))
+    data, images = first["data"], first["images"]
+    rows.append(("images scored", f"{images} of {images}, each once ({first['split']} split)"))
+    rows.append(("data", f"{data['name']} {data['version']}, hash {data['hash'][:12]}"))
+    return rows + [("per-image table", score["table"]) for score in scores]
+
+
+def _score_rows(score: dict[str, Any], *, detailed: bool) -> list[tuple[str, str]]:
+    """One estimator: its mean with what it is made of."""
+    bits = score["bits_per_dim"]
+    what = "bound" if "prior" in score else "ODE likelihood"
+    value = f"{bits['value']:.4f} +- {bits['error']:.4f} bits/dim ({score['estimator']}, standard error over images)"
+    rows = [(what, value)]
+    rows += [(f"  {part}", f"{score[part]['value']:.4f}") for part in PARTS if part in score]
+    if "evaluations" in score:
+        error = f", solver error {score['solver_error']:.1e} bits/dim" if "solver_error" in score else ""
+        rows.append(
+            ("  evaluations", f"{score['evaluations']:.1f} per latent at tolerance {score['tolerance']:g}{error}")
+        )
+    if detailed and "by_time" in score:
+        tenths = " ".join(f"{tenth['value']:.4f}" for tenth in score["by_time"])
+        rows.append(("    by time", f"{tenths} (tenths of t from 0 to 1)"))
+    if detailed:
+        rows.append(("  interval", f"95 % from {bits['low']:.4f} to {bits['high']:.4f} (bootstrap over images)"))
+        rows.append(("  seconds", f"{score['seconds_per_image']:.3g} of work per image"))
+    return rows
 
 
 def _sample_rows(samples: dict[str, Any]) -> list[tuple[str, str]]:
     sampler = samples["sampler"]
-    rows = [("samples", f"{samples['picture']} ({sampler['kind']}, {samples['evaluations']} network evaluations)")]
+    drawn = f"{samples['count']} by {sampler['kind']}, {samples['evaluations']} network evaluations"
+    rows = [("samples", f"{samples['picture']} ({drawn})")]
+    if samples["quality"]:
+        rows += _quality_rows(samples["quality"])
     return rows + [("figure", figure) for figure in samples["figures"]]
+
+
+def _quality_rows(quality: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each distance with its standard error; that of two samples of one law stands beside the one that is biased."""
+    found = dict(quality["distances"])
+    floor = found.pop(FLOOR)
+    rows: list[tuple[str, str]] = []
+    for name, mean in sorted(found.items(), key=lambda item: list(METRICS).index(item[0].rpartition("_")[0])):
+        metric, _, features = name.rpartition("_")
+        value = f"{mean['value']:.4f} +- {mean['error']:.4f} ({features}"
+        equal = f"; {floor['value']:.4f} for equal laws" if name == FLOOR.replace("_floor", "") else ""
+        rows.append((f"  {METRICS[metric]}", f"{value}{equal})"))
+    return [("compared with", f"{quality['images']} images of the {quality['split']} split"), *rows]

@@ -1,6 +1,8 @@
-"""Scores a split over Ray tasks, one block of images each."""
+"""Scores a split over Ray tasks, one block of images each; a block that was scored before is not scored again."""
 
+import hashlib
 import json
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,61 +13,120 @@ import ray
 import torch
 
 from ndm import presets
-from ndm.config import Experiment
 from ndm.data.manifest import Manifest
 from ndm.data.shards import read_rows
+from ndm.errors import UserError
 from ndm.evaluation import trained
-from ndm.evaluation.score import assemble, score
-from ndm.likelihood.elbo import full_draws, recipe
+from ndm.evaluation.score import assemble, read, score, unresolved, write
+from ndm.likelihood.estimators import PILOT, Estimator, Pilot
 from ndm.runs import RunFolder
+from ndm.runtime.workspace import Workspace
+
+Where = tuple[Path, Path | None, str, Path]
 
 
 @lru_cache(maxsize=1)
-def _load(run: Path, experiment: str, data: Path) -> tuple[trained.Trained, Manifest]:
+def _load(run: Path, checkpoint: Path | None, experiment: str, data: Path) -> tuple[trained.Trained, Manifest]:
     """Ray keeps a task's process, so its next block finds the model loaded."""
     manifest = Manifest.read(data)
-    return trained.load(RunFolder(run), presets.resolve(json.loads(experiment)), manifest), manifest
+    found = trained.load(RunFolder(run), presets.resolve(json.loads(experiment)), manifest, checkpoint)
+    return found._replace(objective=found.objective.to(_device())), manifest
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @ray.remote(num_cpus=1)
 def _block(
-    run: Path, experiment: str, data: Path, split: str, start: int, stop: int, seed: int, draws: int, batch: int
-) -> tuple[pa.Table, int]:
+    where: Where,
+    estimator: Estimator,
+    split: str,
+    start: int,
+    stop: int,
+    seed: int,
+    batch: int,
+) -> tuple[pa.Table, int, float]:
     torch.set_num_threads(1)
-    (objective, position), manifest = _load(run, experiment, data)
-    raw = torch.from_numpy(read_rows(data, manifest, split, start, stop).raw.copy())
-    return score(objective, raw, start, seed=seed, draws=draws, batch=batch), position
+    (objective, position), manifest = _load(*where)
+    raw = torch.from_numpy(read_rows(where[-1], manifest, split, start, stop).raw.copy()).to(_device())
+    began = time.perf_counter()
+    table = score(objective, raw, start, estimator, seed=seed, batch=batch)
+    return table, position, time.perf_counter() - began
+
+
+@ray.remote(num_cpus=1)
+def _fit(where: Where, asked: Estimator, seed: int) -> Estimator:
+    torch.set_num_threads(1)
+    (objective, _), manifest = _load(*where)
+    rows = read_rows(where[-1], manifest, "validation", 0, min(PILOT, manifest.rows("validation")))
+    x = objective.model.decoder.encode(torch.from_numpy(rows.raw.copy()).to(_device()))
+    return asked.fitted(objective, Pilot(x, seed))
+
+
+def fitted(workspace: Workspace, asked: Estimator) -> Estimator:
+    """The estimator with what it takes from the first validation images. Needs a running Ray."""
+    if not asked.needs_fitting:
+        return asked
+    workspace.terminal.say(f"fitting {asked.name} to validation images ...")
+    task = _fit.options(num_gpus=1) if torch.cuda.is_available() else _fit
+    return ray.get(task.remote(_where(workspace), asked, workspace.experiment.evaluation.seed))
+
+
+def _where(workspace: Workspace) -> Where:
+    """What a task needs to load the model and the data."""
+    return workspace.folder.path, workspace.checkpoint, workspace.experiment.canonical_json(), workspace.data
 
 
 def score_split(
-    folder: RunFolder, experiment: Experiment, data: Path, manifest: Manifest, progress: Callable[[int, int], None]
-) -> tuple[pa.Table, dict[str, Any]]:
-    """The table of a split, every image exactly once, and the recipe of its numbers. Needs a running Ray.
+    workspace: Workspace, estimator: Estimator, made: dict[str, Any], progress: Callable[[int, int], None]
+) -> tuple[pa.Table, float]:
+    """The table of a split, every image exactly once, and the seconds of work per image. Needs a running Ray.
 
-    `progress(done, images)` is called as blocks come in.
+    `made` says how the numbers are made: blocks that were kept under the same are taken as they are. `progress(done,
+    images)` is called as blocks come in.
+
+    Raises:
+        UserError: the solver's error is above the standard error; told by the first blocks, if they show it.
     """
-    objective, position = trained.load(folder, experiment, manifest)
-    settings = experiment.evaluation
-    images, draws = manifest.rows(settings.split), full_draws(objective, settings.draws)
-    common = (folder.path, experiment.canonical_json(), data, settings.split)
-    pending = [
-        _block.remote(*common, start, min(start + settings.block, images), settings.seed, draws, settings.batch)
-        for start in range(0, images, settings.block)
-    ]
+    settings = workspace.experiment.evaluation
+    images = workspace.manifest.rows(settings.split)
+    kept = blocks_of(workspace.folder, made)
+    where = _where(workspace)
+    task = _block.options(num_gpus=1) if torch.cuda.is_available() else _block
     blocks: list[pa.Table] = []
-    while pending:
-        ready, pending = ray.wait(pending)
-        for block, block_position in ray.get(ready):
-            assert block_position == position, "the run was trained on while it was scored"
-            blocks.append(block)
-        progress(sum(len(block) for block in blocks), images)
-    made = {
-        "estimator": recipe(objective, draws),
-        "split": settings.split,
-        "seed": settings.seed,
-        "images": images,
-        "dimensions": manifest.dimensions,
-        "examples_seen": position,
-        "data": {"name": manifest.name, "version": manifest.version, "hash": manifest.hash},
-    }
-    return assemble(blocks, images), made
+    pending: list[Any] = []
+    spent = 0.0
+    for start in range(0, images, settings.block):
+        stop = min(start + settings.block, images)
+        if (file := kept / f"{start:012d}-{stop:012d}.parquet").is_file():
+            table, about = read(file)
+            blocks.append(table)
+            spent += about["seconds"]
+        else:
+            pending.append(task.remote(where, estimator, settings.split, start, stop, settings.seed, settings.batch))
+    try:
+        while pending:
+            ready, pending = ray.wait(pending)
+            for table, position, seconds in ray.get(ready):
+                assert position == made["examples_seen"], "the run was trained on while it was scored"
+                if why := unresolved(table, images, settings.tolerance):
+                    raise UserError(f"{estimator.name} is not reported: {why}.")
+                first, last = table.column("id")[0].as_py(), table.column("id")[-1].as_py()
+                write(table, kept / f"{first:012d}-{last + 1:012d}.parquet", {"seconds": seconds})
+                blocks.append(table)
+                spent += seconds
+            progress(sum(len(block) for block in blocks), images)
+    finally:
+        for reference in pending:
+            ray.cancel(reference)
+    whole = assemble(blocks, images)
+    if why := unresolved(whole, images, settings.tolerance):
+        raise UserError(f"{estimator.name} is not reported: {why}.")
+    return whole, spent / images
+
+
+def blocks_of(folder: RunFolder, made: dict[str, Any]) -> Path:
+    """Where the blocks of a table are kept until it is written."""
+    key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+    return folder.likelihood / "blocks" / key

@@ -9,9 +9,9 @@ from ndm import notation, tracking
 from ndm.config import Experiment
 from ndm.errors import UserError
 from ndm.runs import RunFolder
+from ndm.runtime import evaluate, sample
 from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
-from ndm.runtime.evaluate import evaluate, sample
 from ndm.runtime.fit import fit
 from ndm.runtime.session import resolve_workers, session
 from ndm.runtime.worker import Task, newest
@@ -38,6 +38,9 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
             forward(folder, tracking.resolve_uri(experiment.tracking, folder.path.parent), results["run_id"], terminal)
             return results
         workspace = Workspace.open(experiment, folder, terminal)
+        # What the end cannot do is said before the beginning.
+        evaluate.check(workspace)
+        sample.check(workspace)
         reached = newest(folder, experiment, workspace.manifest)
         position = reached.position if reached else 0
         run_id = workspace.open_tracking_run(workers)
@@ -47,8 +50,8 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
                 _fit(workspace, run_id, workers, position)
             results = {
                 **_training(workspace, run_id, workers),
-                "likelihood": evaluate(workspace, spool),
-                "samples": sample(workspace, spool),
+                "likelihood": evaluate.evaluate(workspace, spool),
+                "samples": sample.sample(workspace, spool),
             }
             spool.artifact(_experiment_file(folder, experiment))
             spool.tags({NOTE: card(experiment, results)})

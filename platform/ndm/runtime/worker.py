@@ -116,6 +116,7 @@ def make_loop(
         optimizer=experiment.optimizer,
         monitor=experiment.monitor,
         sampler=experiment.sampler.build(objective.steps),
+        samples=figures.shown(manifest.shape, experiment.samples.count),
         seed=experiment.seed,
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,

@@ -30,9 +30,13 @@ class Workspace:
     data: Path
     manifest: Manifest
     terminal: Terminal
+    checkpoint: Path | None = None
+    """The one to be worked with, instead of the newest."""
 
     @classmethod
-    def open(cls, experiment: Experiment, folder: RunFolder, terminal: Terminal) -> "Workspace":
+    def open(
+        cls, experiment: Experiment, folder: RunFolder, terminal: Terminal, checkpoint: Path | None = None
+    ) -> "Workspace":
         """Prepare the data if need be, and check that they are whole.
 
         Raises:
@@ -40,7 +44,7 @@ class Workspace:
         """
         root = folder.path.parent
         data = prepare(experiment.data, root / "data", progress=terminal.count("preparing examples"), verify=False)
-        return cls(experiment, root, folder, data, check(data), terminal)
+        return cls(experiment, root, folder, data, check(data), terminal, checkpoint)
 
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)

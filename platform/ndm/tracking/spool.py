@@ -48,11 +48,13 @@ class Spool:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self._folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         self._last: dict[tuple[str, str], int] = {}
+        self._result: dict[str, float] = {}
         with self._alone():
             for record, _ in read(self._folder / FILE):
                 match record:
                     case {"kind": "metrics", "step": step, "values": values}:
                         self._last.update({("metric", key): step for key in values})
+                        self._result.update(values if step == 0 else {})
                     case {"kind": "image", "step": step, "key": key}:
                         self._last[("image", key)] = step
                     case _:
@@ -64,6 +66,17 @@ class Spool:
         if new:
             self._append("metrics", step=int(step), values=new)
             self._last.update({("metric", key): int(step) for key in new})
+
+    def results(self, values: Mapping[str, float]) -> None:
+        """Values of the finished run, by name, at step 0; a later one of the same name takes the place of the first.
+
+        MLflow draws a metric that has this step alone as bars over runs.
+        """
+        new = {key: float(value) for key, value in values.items() if self._result.get(key) != float(value)}
+        assert all(KEY.fullmatch(key) for key in new), new
+        if new:
+            self._append("metrics", step=0, values=new)
+            self._result.update(new)
 
     def image(self, key: str, step: int, png: Path) -> None:
         """A PNG file in the run's folder. It must stay there unchanged."""

@@ -49,8 +49,6 @@ class MonitorConfig(registry.Config):
     """At most this many, always the first ones of the validation split."""
     validation_draws: int = Field(default=8, gt=0)
     """Draws per image of the validation bound, stratified in time, always the same ones."""
-    samples: int = Field(default=64, gt=0)
-    """Images in a sample grid, always from the same latents."""
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
@@ -115,6 +113,8 @@ class Loop:
     optimizer: OptimizerConfig
     monitor: MonitorConfig
     sampler: Sampler
+    samples: int
+    """Images in a sample grid, always from the same latents."""
     seed: int
     validation: Tensor
     """Stored values of the validation images of this worker, [n, *shape]."""
@@ -169,7 +169,7 @@ class Loop:
                 busy += time.perf_counter() - began
                 yield Logged(end, _metrics("validation", self._validate(state), model))
                 if self.rank == 0:
-                    raw, _ = self.sampler.sample(state.ema.objective.model, 0, self.monitor.samples, self.seed)
+                    raw, _ = self.sampler.sample(state.ema.objective.model, 0, self.samples, self.seed)
                     yield Sampled(end, raw.cpu())
                 began = time.perf_counter()
             stop = due(self.monitor.log_every) and not final and self._agree_to_stop()

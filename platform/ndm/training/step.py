@@ -62,7 +62,8 @@ def step(
         )
         with alone:
             terms: Terms = module(x_part, Noise(*noise_part))
-            (terms.total.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
+            loss = state.objective.loss(terms, Noise(*noise_part))
+            (loss.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
         sums += torch.stack([term.detach().sum() for term in terms])
     norm = torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip)
     state.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
