@@ -8,7 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from ndm import registry
 
-FAMILIES = ("ndm.schedules", "ndm.transforms", "ndm.networks", "ndm.heads")
+FAMILIES = tuple(
+    f"ndm.{family}"
+    for family in ("schedules", "transforms", "volatilities", "networks", "heads", "objectives", "sampling")
+)
 
 
 def family_of(config: registry.Config) -> str:

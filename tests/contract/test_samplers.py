@@ -10,9 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from ndm import sampling
 from ndm.decoders import for_levels
 from ndm.model import Model
+from ndm.processes.ndm import NDM
 from ndm.registry import kinds, variant
 from ndm.sampling._grid import GridConfig, gamma_at, grid_times
 from ndm.sampling._optimise import RULES
+from ndm.volatilities.constant import Constant
 
 FAMILIES = ("ndm.sampling",)
 SHAPE = (1, 4, 4)
@@ -29,7 +31,7 @@ def make(randomise):
         config = variant("ndm.transforms", transform).Config
         transforms = config(network=TINY) if "network" in config.model_fields else config()
         noise = variant("ndm.schedules", schedule).Config(gamma_min=-6.0, gamma_max=4.0).build(SHAPE)
-        process = variant("ndm.processes", "ndm").Config().build(noise, transforms.build(SHAPE))
+        process = NDM(noise, transforms.build(SHAPE), Constant(1.0))
         head = variant("ndm.heads", "v").Config().build()
         return randomise(Model(process, TINY.build(SHAPE), head, for_levels(levels), SHAPE)).to(dtype)
 

@@ -31,5 +31,10 @@ def readme() -> Page:
 
 
 @pytest.fixture(scope="module")
+def likelihoods() -> Page:
+    return Page("docs/likelihood.md")
+
+
+@pytest.fixture(scope="module")
 def contributing() -> Page:
     return Page("CONTRIBUTING.md")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 NDM = Path(sys.executable).with_name("ndm")
 SMALLER = ["training.examples=2560", "evaluation.draws=2"]
@@ -29,12 +31,14 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(readme, tmp_path_factory) -> Path:
-    """A folder in which all `ndm` commands of the README were run, in the README's order."""
+def folder(readme, likelihoods, tmp_path_factory) -> Path:
+    """A folder in which all `ndm` commands of the README, and then of the page on likelihoods, were run in order."""
     folder = tmp_path_factory.mktemp("readme")
     for command in readme.commands:
         if command.startswith("ndm "):
             run(command, folder)
+    for command in likelihoods.commands:
+        run(command, folder)
     return folder
 
 
@@ -46,11 +50,12 @@ def test_the_commands_train_evaluate_and_sample(folder: Path) -> None:
     trained = results(folder)
     assert len(trained) == 4
     for result in trained:
-        assert result["likelihood"]["images"] == 180
-        assert (folder / result["likelihood"]["table"]).is_file()
+        assert result["likelihood"]["scores"][0]["images"] == 180
+        assert (folder / result["likelihood"]["scores"][0]["table"]).is_file()
         assert (folder / result["samples"]["picture"]).is_file()
-    assert list(folder.glob("runs/*/likelihood/validation-*.parquet"))
-    assert list(folder.glob("runs/*/samples/ode-*.npz"))
+    tables = {path.name for path in folder.glob("runs/*/likelihood/validation-*.parquet")}
+    assert tables == {"validation-elbo_cont_k2.parquet", "validation-ode_tn_k1_h1.parquet"}
+    assert list(folder.glob("runs/*/samples/heun-steps20-*.npz"))
 
 
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
@@ -58,7 +63,7 @@ def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
     alike = [result for result in results(folder) if result["run"].startswith("digits-tiny")]
     runs = [result["run"] for result in alike]
     lines = run(command.replace("BASELINE", runs[0]).replace("RUN", runs[1]), folder).splitlines()
-    means = [result["likelihood"]["bits_per_dim"]["value"] for result in alike]
+    means = [result["likelihood"]["scores"][0]["bits_per_dim"]["value"] for result in alike]
     difference = float(re.findall(r"bits/dim\s+([+-]\d+\.\d+)", lines[1])[0])
     assert difference == pytest.approx(means[1] - means[0], abs=1e-4)
 
@@ -112,7 +117,7 @@ def test_the_presets_and_verbs_of_the_readme_are_all_there_are(readme) -> None:
 def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     from ndm.registry import kinds
 
-    packages = {"sampler": "sampling"} | {
+    packages = {"sampler": "sampling", "volatility": "volatilities"} | {
         name: f"{name}s" for name in ("transform", "schedule", "network", "head", "objective")
     }
     rows = dict(re.findall(r"^\| (\w+) \| (`.*`) \|$", readme.text, re.MULTILINE))
@@ -121,7 +126,7 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):

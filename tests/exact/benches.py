@@ -26,6 +26,8 @@ from ndm.registry import variant
 from ndm.schedules import Schedule, ScheduleValue, variance_preserving
 from ndm.transforms import Transform
 from ndm.transforms.identity import Identity
+from ndm.volatilities import Volatility
+from ndm.volatilities.constant import Constant
 
 
 class Curve(Schedule):
@@ -77,7 +79,7 @@ class GaussianMean(Network):
 
     def __init__(self, schedule: Schedule, s2: float) -> None:
         super().__init__()
-        self.process, self.s2 = NDM(schedule, Identity(), 1.0), s2
+        self.process, self.s2 = NDM(schedule, Identity(), Constant(1.0)), s2
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         value = self.process.at(t, x)
@@ -110,13 +112,13 @@ def make(
     transform: Transform | None = None,
     decoder: Decoder | None = None,
     head: Head | None = None,
-    eta: float = 1.0,
+    eta: float | Volatility = 1.0,
     shape: tuple[int, ...] = (1,),
     process: type[NDM] = NDM,
 ) -> Model:
     """A Model from parts; by default F = identity, x_hat = the network's output, and the Gaussian decoder."""
     network = network if isinstance(network, Network) else Estimate(network)
-    forward = process(schedule, transform or Identity(), eta)
+    forward = process(schedule, transform or Identity(), eta if isinstance(eta, Volatility) else Constant(eta))
     return Model(forward, network, head or X0(), decoder or Gaussian(), shape).double()
 
 

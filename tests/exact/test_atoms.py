@@ -9,6 +9,7 @@ from ndm.decoders.gaussian import Gaussian
 from ndm.processes.ndm import NDM
 from ndm.schedules import Schedule, ScheduleValue
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 SCHEDULE = line(-4, 4)
 
@@ -16,7 +17,7 @@ SCHEDULE = line(-4, 4)
 def given(f=None, schedule=SCHEDULE, eta=1.0):
     """(atoms, the model whose x_hat is E[x | z_t], with the exact decoder P(x | z_0))."""
     transform = Identity() if f is None else Formula(f)
-    atoms = three_atoms(NDM(schedule, transform, eta))
+    atoms = three_atoms(NDM(schedule, transform, Constant(eta)))
     model = make(
         schedule,
         lambda z, t: atoms.x_hat(z, t[:, 0]),
@@ -163,7 +164,7 @@ def test_a_gauge_that_moves_leaves_velocity_and_score():
     t = torch.linspace(0.05, 0.95, 20, dtype=torch.float64)
     x, z = torch.randn(2, 20, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     k, d_k = (1 + t**2)[:, None], 2 * t[:, None]
-    plain = NDM(SCHEDULE, Formula(bend), 1.0)
+    plain = NDM(SCHEDULE, Formula(bend), Constant(1.0))
     value = plain.at(t, x)
     f, d_f = plain.transform.dual(x, t)
     moved = ScheduleValue(

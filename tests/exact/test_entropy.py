@@ -16,6 +16,7 @@ from ndm.training.ema import Ema
 from ndm.training.optimizer import OptimizerConfig
 from ndm.training.state import State
 from ndm.training.step import Slots, noise, step
+from ndm.volatilities.constant import Constant
 
 S2 = 0.8**2
 BATCH, STEPS = 128, 120
@@ -26,7 +27,7 @@ def build(kind, objective):
     transform = variant("ndm.transforms", kind).Config
     made = transform(network=network) if "network" in transform.model_fields else transform()
     head = variant("ndm.heads", "v").Config().build()
-    process = NDM(line(-5, 5).float(), made.build((1,)), 1.0)
+    process = NDM(line(-5, 5).float(), made.build((1,)), Constant(1.0))
     return objective.build(Model(process, network.build((1,)), head, Gaussian(), (1,)))
 
 

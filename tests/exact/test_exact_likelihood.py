@@ -7,9 +7,10 @@ from benches import Formula, bend, discrete, expected, fine, line, make, three_a
 from ndm.decoders import Decoder
 from ndm.decoders.gaussian import Gaussian
 from ndm.processes.ndm import NDM
+from ndm.volatilities.constant import Constant
 
 SCHEDULE = line(-3, 4)
-ATOMS = three_atoms(NDM(SCHEDULE, Formula(bend), 1.0))
+ATOMS = three_atoms(NDM(SCHEDULE, Formula(bend), Constant(1.0)))
 NODES = 801
 GRID = torch.linspace(-8, 8, NODES, dtype=torch.float64)[:, None]
 SPACING = 16 / (NODES - 1)
@@ -45,7 +46,7 @@ def likelihood(model, steps):
         s, t = (torch.full((NODES,), j / steps, dtype=torch.float64) for j in (i, i + 1))
         value_s, value_t = process.at(s, GRID), process.at(t, GRID)
         f_s, f_t = process.transform.path(model.x_hat(GRID, t), (s, t))
-        v = process.posterior_variance(value_s, value_t)
+        v = process.posterior_variance(value_s, value_t, process.eta(t, value_t))
         assert float(v.min().sqrt()) > 1.9 * SPACING
         mean = process.posterior_mean(GRID, f_s, f_t, value_s, value_t, v)
         density = SPACING * density @ normal(GRID[:, 0], mean, v)

@@ -12,6 +12,7 @@ from ndm.networks.unet import Attention
 from ndm.processes.ndm import NDM
 from ndm.registry import kinds, variant
 from ndm.sampling.ode import Ode
+from ndm.volatilities.constant import Constant
 
 SHAPE = (1, 2, 2)
 
@@ -22,7 +23,7 @@ def build(kind, network="mlp", shape=SHAPE):
     config = variant("ndm.networks", network).Config(**size)
     transform = variant("ndm.transforms", kind).Config
     made = transform(network=config) if "network" in transform.model_fields else transform()
-    process = NDM(line(-5, 4), made.build(shape), 1.0)
+    process = NDM(line(-5, 4), made.build(shape), Constant(1.0))
     return Model(process, config.build(shape), variant("ndm.heads", "v").Config().build(), Gaussian(), shape)
 
 

@@ -18,6 +18,7 @@ from ndm.likelihood.statistics import mean
 from ndm.model import Model
 from ndm.processes.ndm import NDM
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 ONE = torch.ones(1, dtype=torch.float64)
 
@@ -26,7 +27,7 @@ class Normals:
     """A mixture of isotropic normals in D dimensions, diffused with F = identity."""
 
     def __init__(self, schedule, p, means, variances):
-        self.process = NDM(schedule, Identity(), 1.0)
+        self.process = NDM(schedule, Identity(), Constant(1.0))
         self.p, self.means, self.variances = (torch.as_tensor(v, dtype=torch.float64) for v in (p, means, variances))
 
     def law(self, z, t):
@@ -94,7 +95,7 @@ def test_mixture():
 
 def test_nonlinear_transform_needs_the_average_of_f_and_of_its_derivative():
     """The averaged field transports q(z_t) exactly for any F; F at x_hat = E[x | z_t] is another field."""
-    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), 1.0))
+    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), Constant(1.0)))
     z = column(-1.3, 0.1)
     settings = {"tolerance": 1e-11, "prior": lambda z: at(atoms, z, 1.0)}
     exact = at(atoms, z, 0.0)
@@ -191,7 +192,7 @@ def softmax(model):
     """-ln int p(z_0) P(x | z_0) dz_0 of the middle level; over all levels the probabilities sum to one."""
     z = torch.linspace(-2.5, 2.5, 251, dtype=torch.float64)[:, None]
     start = model.process.at(0 * ONE, ONE)
-    density = log_density(model, z, tolerance=1e-6).log_density.exp() * (z[1, 0] - z[0, 0])
+    density = log_density(model, z, tolerance=1e-7).log_density.exp() * (z[1, 0] - z[0, 0])
     values = [torch.full_like(z, (2 * k + 1) / LEVELS - 1) for k in range(LEVELS)]
     p = [float((density * model.decoder.log_prob(v, z, start.alpha, start.sigma).exp()).sum()) for v in values]
     assert sum(p) == pytest.approx(1, abs=1e-5)

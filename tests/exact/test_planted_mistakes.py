@@ -31,6 +31,7 @@ from ndm.objectives.discrete import Discrete
 from ndm.processes.ndm import NDM
 from ndm.registry import variant
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 S2 = 1.5**2
 SCHEDULE = line(-8, 8)
@@ -47,22 +48,23 @@ class HalfLog(NDM):
 class Plus(NDM):
     """gap and d_gap / gamma' added instead of subtracted."""
 
-    def path_kl_rate(self, gap, d_gap, value):
-        return super().path_kl_rate(gap, -d_gap, value)
+    @staticmethod
+    def tau(f, d_f, value, eta):
+        return NDM.tau(f, -d_f, value, eta)
 
 
 class OtherVariance(NDM):
     """v = sigma_s^2 (1 - alpha_t^2 / alpha_s^2) for DDPM's sigma_s^2 (1 - SNR_t / SNR_s)."""
 
-    def posterior_variance(self, s, t, eta=None):
+    def posterior_variance(self, s, t, eta):
         return s.sigma**2 * (1 - (t.alpha / s.alpha) ** 2)
 
 
 class Unweighted(NDM):
     """The squared difference of the means without 1 / (2 v)."""
 
-    def step_kl(self, gap_s, gap_t, s, t):
-        return super().step_kl(gap_s, gap_t, s, t) * 2 * self.posterior_variance(s, t).flatten()
+    def step_kl(self, gap_s, gap_t, s, t, eta):
+        return super().step_kl(gap_s, gap_t, s, t, eta) * 2 * self.posterior_variance(s, t, eta).flatten()
 
 
 class OffByOne(Discrete):
@@ -115,9 +117,10 @@ def gap_of_the_two_forms(process):
     x, x_hat = torch.full((2, 9, 1), 0.8, dtype=torch.float64) * torch.tensor([1.0, -0.5]).double()[:, None, None]
     value = sde.at(t, x)
     (f, d_f), (f_hat, d_f_hat) = sde.transform.dual(x, t), sde.transform.dual(x_hat, t)
-    drift = sde.reverse_drift(x, f, d_f, value) - sde.reverse_drift(x, f_hat, d_f_hat, value)
-    by_drift = drift**2 / (2 * sde.squared_volatility(value))
-    return float((sde.path_kl_rate(f - f_hat, d_f - d_f_hat, value) / by_drift[:, 0] - 1).abs().max())
+    drift = sde.reverse_drift(x, f, d_f, value, 1.0) - sde.reverse_drift(x, f_hat, d_f_hat, value, 1.0)
+    by_drift = drift**2 / (2 * sde.squared_volatility(value, 1.0))
+    rate = sde.path_kl_rate(sde.tau(f - f_hat, d_f - d_f_hat, value, 1.0), value, 1.0)
+    return float((rate / by_drift[:, 0] - 1).abs().max())
 
 
 def test_prior_with_half_the_logarithm():
@@ -218,7 +221,7 @@ def test_gradient_is_that_of_all_three_terms(kind, randomise):
     schedule = schedule_of("learned", -4, 1, width=4, learn_endpoints=True)
     transform = variant("ndm.transforms", "residual").Config(network=network).build((2,))
     head = variant("ndm.heads", "v").Config().build()
-    model = Model(NDM(schedule, transform, 1.0), network.build((2,)), head, Gaussian(), (2,)).double()
+    model = Model(NDM(schedule, transform, Constant(1.0)), network.build((2,)), head, Gaussian(), (2,)).double()
     model = randomise(model, 0.3)
     objective = kind(model, 5) if kind is Discrete else kind(model)
     generator = torch.Generator().manual_seed(2)
@@ -249,7 +252,7 @@ def test_margins_of_the_plain_numbers():
     s, t = (at_alpha(alpha) for alpha in (0.9, 0.6))
     one = torch.ones(1, 1, dtype=torch.float64)
     processes = (kind(SCHEDULE, Identity(), 1.0) for kind in (NDM, OtherVariance, Unweighted))
-    values = [float(process.step_kl(one, one, s, t)) for process in processes]
+    values = [float(process.step_kl(one, one, s, t, 1.0)) for process in processes]
     assert values[0] == pytest.approx(1.8503289, abs=5e-8)
     assert values[1:] == pytest.approx([2.2035747, 0.6103516], abs=5e-8)
 

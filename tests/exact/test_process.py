@@ -11,6 +11,7 @@ from ndm.processes.ndm import NDM
 from ndm.registry import kinds
 from ndm.schedules import ScheduleValue
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 ETAS = [0.3, 1.0, 2.5]
 
@@ -28,7 +29,7 @@ def preserving(alpha):
 
 
 def process(kind="linear", eta=1.0, f=bend, gamma=(-5.0, 4.0)):
-    return NDM(schedule_of(kind, *gamma), Formula(f), eta)
+    return NDM(schedule_of(kind, *gamma), Formula(f), Constant(eta))
 
 
 def draw(n=64, seed=3):
@@ -45,7 +46,7 @@ def test_weight_of_an_identity_step():
     """
     s, t = preserving(0.9), preserving(0.6)
     one = scalar(1.0)
-    weight = float(NDM(line(-1, 1), Identity(), 1.0).step_kl(one, one, s, t))
+    weight = float(NDM(line(-1, 1), Identity(), Constant(1.0)).step_kl(one, one, s, t, 1.0))
     assert weight == pytest.approx((0.81 / 0.19 - 0.36 / 0.64) / 2, abs=1e-12)
     assert weight == pytest.approx(1.8503289, abs=5e-8)
 
@@ -60,8 +61,8 @@ def test_posterior_keeps_the_marginal_for_any_variance(v):
     at = [NDM.posterior_mean(t.alpha * f_t + z * t.sigma, f_s, f_t, s, t, scalar(v)) for z in (0.0, 1.0)]
     assert float(at[0]) == pytest.approx(1.17, abs=1e-14)
     assert float((at[1] - at[0]) ** 2) + v == pytest.approx(0.19, abs=1e-14)
-    chain = NDM(line(-1, 1), Identity(), 0.5)
-    assert float(chain.posterior_variance(s, t)) == pytest.approx(0.16493 / 2, abs=5e-6)
+    chain = NDM(line(-1, 1), Identity(), Constant(0.5))
+    assert float(chain.posterior_variance(s, t, 0.5)) == pytest.approx(0.16493 / 2, abs=5e-6)
     assert float(chain.posterior_variance(s, t, 1.0)) == pytest.approx(0.16493, abs=5e-6)
     assert float(chain.posterior_variance(s, t, 0.0)) == 0
 
@@ -106,12 +107,12 @@ def test_small_steps_tend_to_the_reverse_sde(kind, eta):
         rates = []
         for h in (2e-4, 1e-4):
             before = sde.at(t - h, x)
-            v = sde.posterior_variance(before, value)
+            v = sde.posterior_variance(before, value, eta)
             mean = sde.posterior_mean(z, sde.transform(x, t - h), f, before, value, v)
             rates.append(((z - mean) / h, v / h))
         drift, variance = (2 * fine - coarse for coarse, fine in zip(*rates, strict=True))
-        torch.testing.assert_close(drift, sde.reverse_drift(z, f, d_f, value), rtol=1e-5, atol=1e-4)
-        torch.testing.assert_close(variance, sde.squared_volatility(value), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(drift, sde.reverse_drift(z, f, d_f, value, eta), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(variance, sde.squared_volatility(value, eta), rtol=1e-5, atol=1e-6)
 
 
 def test_drift_by_hand():
@@ -121,9 +122,9 @@ def test_drift_by_hand():
     """
     gamma, d_gamma, eta, z, f, d_f = 0.7, 9.0, 0.6, 0.3, -1.1, 2.4
     schedule = Curve(lambda t: gamma + d_gamma * (t - 0.5))
-    sde, t = NDM(schedule, Identity(), eta), torch.tensor([0.5], dtype=torch.float64)
+    sde, t = NDM(schedule, Identity(), Constant(eta)), torch.tensor([0.5], dtype=torch.float64)
     value = sde.at(t, scalar(z))
-    found = float(sde.reverse_drift(scalar(z), scalar(f), scalar(d_f), value))
+    found = float(sde.reverse_drift(scalar(z), scalar(f), scalar(d_f), value, eta))
     alpha_2 = 1 / (1 + exp(gamma))
     tau = (1 + eta) / 2 * f - d_f / d_gamma
     assert found == pytest.approx((d_gamma * alpha_2 / 2 + eta * d_gamma / 2) * z - alpha_2**0.5 * d_gamma * tau)
@@ -139,9 +140,9 @@ def test_integrand_in_closed_form_is_the_drift_difference(kind, eta):
     with torch.no_grad():
         value = sde.at(t, x)
         (f, d_f), (f_hat, d_f_hat) = sde.transform.dual(x, t), sde.transform.dual(x_hat, t)
-        gap = sde.reverse_drift(z, f, d_f, value) - sde.reverse_drift(z, f_hat, d_f_hat, value)
-        drift_form = (gap**2 / (2 * sde.squared_volatility(value))).sum(1)
-        closed = sde.path_kl_rate(f - f_hat, d_f - d_f_hat, value)
+        gap = sde.reverse_drift(z, f, d_f, value, eta) - sde.reverse_drift(z, f_hat, d_f_hat, value, eta)
+        drift_form = (gap**2 / (2 * sde.squared_volatility(value, eta))).sum(1)
+        closed = sde.path_kl_rate(sde.tau(f - f_hat, d_f - d_f_hat, value, eta), value, eta)
     torch.testing.assert_close(closed, drift_form, rtol=1e-11, atol=1e-12)
 
 
@@ -153,12 +154,12 @@ def test_step_cost_is_a_divergence_between_the_two_posteriors():
         s = t * 0.8
         value_s, value_t = chain.at(s, x), chain.at(t, x)
         f, f_hat = chain.transform.path(x, (s, t)), chain.transform.path(x_hat, (s, t))
-        v = chain.posterior_variance(value_s, value_t)
+        v = chain.posterior_variance(value_s, value_t, 0.7)
         laws = [
             torch.distributions.Normal(chain.posterior_mean(z, *pair, value_s, value_t, v), v.sqrt())
             for pair in (f, f_hat)
         ]
-        found = chain.step_kl(f[0] - f_hat[0], f[1] - f_hat[1], value_s, value_t)
+        found = chain.step_kl(f[0] - f_hat[0], f[1] - f_hat[1], value_s, value_t, 0.7)
     torch.testing.assert_close(found, torch.distributions.kl_divergence(*laws).sum(1), rtol=1e-10, atol=1e-12)
 
 
@@ -183,11 +184,11 @@ def test_oracle_drift_keeps_the_marginals_at_any_volatility(eta):
 
     def flux(z):
         value = sde.at(t, z)
-        return sde.reverse_drift(z, *atoms.oracle(z, t), value) * density(z, t)
+        return sde.reverse_drift(z, *atoms.oracle(z, t), value, eta) * density(z, t)
 
     change = torch.func.jvp(lambda time: density(z, time), (t,), (torch.ones_like(t),))[1]
     carried = torch.func.jvp(flux, (z,), (ones,))[1]
-    spread = torch.func.jvp(slope, (z,), (ones,))[1] * sde.squared_volatility(sde.at(t, z)) / 2
+    spread = torch.func.jvp(slope, (z,), (ones,))[1] * sde.squared_volatility(sde.at(t, z), eta) / 2
     assert float(change.abs().max()) > 1
     torch.testing.assert_close(change, -carried - spread, rtol=1e-9, atol=1e-9)
 
@@ -196,7 +197,7 @@ def test_prior_term_per_dimension():
     """KL(N(alpha_1 x, sigma_1^2) || N(0, 1)) = [alpha_1^2 x^2 + sigma_1^2 - 1 - ln sigma_1^2] / 2."""
     for x_2, gamma_1, nats, accuracy in ((1, 5, 0.0033577, 5e-8), (1, 10, 2.27e-5, 5e-8), (0.25, 5, 0.00084786, 5e-9)):
         x = scalar(x_2**0.5)
-        found = float(NDM(line(-5, gamma_1), Identity(), 1.0).prior_kl(x))
+        found = float(NDM(line(-5, gamma_1), Identity(), Constant(1.0)).prior_kl(x))
         assert found == pytest.approx(nats, abs=accuracy)
         law = torch.distributions.Normal(x / (1 + exp(gamma_1)) ** 0.5, scalar(1 / (1 + exp(-gamma_1))).sqrt())
         assert found == pytest.approx(float(torch.distributions.kl_divergence(law, UNIT)), rel=1e-9)
@@ -208,7 +209,7 @@ UNIT = torch.distributions.Normal(scalar(0.0), scalar(1.0))
 
 def test_prior_term_is_that_of_the_transformed_data_and_never_negative():
     """It uses F(x, 1), sums over dimensions, and is zero only at N(0, 1) itself."""
-    sde = NDM(line(-5, 3), Formula(bend), 1.0)
+    sde = NDM(line(-5, 3), Formula(bend), Constant(1.0))
     x = torch.linspace(-3, 3, 24, dtype=torch.float64).reshape(8, 3)
     end = sde.at(torch.ones(8, dtype=torch.float64), x)
     law = torch.distributions.Normal(end.alpha * torch.tanh(2 * x + torch.sin(torch.tensor(3.0).double())), end.sigma)

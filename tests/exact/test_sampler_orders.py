@@ -22,6 +22,7 @@ from ndm.sampling.ode import Ode
 from ndm.sampling.sde import EulerMaruyama
 from ndm.sampling.stochastic_heun import StochasticHeun
 from ndm.schedules import Schedule, ScheduleValue, variance_preserving
+from ndm.volatilities.constant import Constant
 
 
 class Beta(Schedule):
@@ -69,7 +70,7 @@ class Bend(Formula):
 
 def atoms():
     """Three atoms behind a non-linear F, with the exact E[F | z_t] and E[dF/dt | z_t]."""
-    return Oracle(three_atoms(NDM(Bent(), Bend(), 1.0)), Gaussian())
+    return Oracle(three_atoms(NDM(Bent(), Bend(), Constant(1.0))), Gaussian())
 
 
 MODELS = {

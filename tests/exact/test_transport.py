@@ -14,6 +14,7 @@ from ndm.registry import kinds
 from ndm.sampling.ancestral import Ancestral
 from ndm.sampling.ode import Ode
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 
 class Mixture:
@@ -76,7 +77,7 @@ def test_ode_likelihood_of_a_mixture():
     With the model's prior N(0, 1) in place of q(z_1) the numbers move in the third digit: two different likelihoods.
     """
     starts = [-1.5, 0.0, 1.0]
-    mixture = Mixture(NDM(line(-8, 8), Identity(), 1.0))
+    mixture = Mixture(NDM(line(-8, 8), Identity(), Constant(1.0)))
     found, z_1 = transported(Oracle(mixture, Gaussian()).velocity, mixture.log_density, starts)
     exact = mixture.log_density(torch.tensor(starts, dtype=torch.float64)[:, None], torch.zeros(3, dtype=torch.float64))
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-9)
@@ -92,7 +93,7 @@ def test_ode_of_a_nonlinear_transform_needs_the_average_of_f_and_of_its_derivati
     The velocity of the NDM form, F(x_hat, t) at x_hat = E[x | z_t], is another field once F is not affine.
     """
     starts = [-1.3, -0.6, 0.1, 0.95, 1.4]
-    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), 1.0))
+    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), Constant(1.0)))
     zero = torch.zeros(len(starts), dtype=torch.float64)
     exact = atoms.log_density(torch.tensor(starts, dtype=torch.float64)[:, None], zero)
     found, _ = transported(Oracle(atoms, Gaussian()).velocity, atoms.log_density, starts)
@@ -106,7 +107,7 @@ def test_ode_of_a_nonlinear_transform_needs_the_average_of_f_and_of_its_derivati
 def test_ode_sampler_lands_on_the_quantiles_of_the_data(kind):
     """In one dimension the flow keeps order: the CDF of z_0 under q(z_0) is that of z_1 under q(z_1)."""
     schedule = schedule_of(kind, -8, 8)
-    mixture = Mixture(NDM(schedule, Identity(), 1.0))
+    mixture = Mixture(NDM(schedule, Identity(), Constant(1.0)))
     z_1 = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)[:, None]
     one = torch.ones(21, dtype=torch.float64)
     with torch.no_grad():
@@ -116,7 +117,7 @@ def test_ode_sampler_lands_on_the_quantiles_of_the_data(kind):
 
 def test_ode_sampler_lands_on_the_quantiles_for_a_nonlinear_transform():
     """The same with three atoms behind a non-linear F: the sampler's direction and dF/dt have the right signs."""
-    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), 1.0))
+    atoms = three_atoms(NDM(line(-4, 4), Formula(bend), Constant(1.0)))
 
     def cdf(z, t):
         value = atoms.process.at(t, z)

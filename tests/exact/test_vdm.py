@@ -18,6 +18,7 @@ from ndm.objectives.discrete import Config as Discrete
 from ndm.processes.ndm import NDM
 from ndm.registry import variant
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 LEVELS, SHAPE, BATCH = 17, (2, 3), 32
 GAMMA = (-5.0, 4.0)
@@ -71,7 +72,7 @@ def test_every_example_costs_what_it_costs_in_vdm(kind, steps, randomise):
     """Same weights, same draws: the three terms agree per example to 1e-6, and much better."""
     network = randomise(variant("ndm.networks", "mlp").Config(width=16, depth=2).build(SHAPE).double())
     head = variant("ndm.heads", kind).Config().build()
-    model = Model(NDM(line(*GAMMA), Identity(), 1.0), network, head, Categorical(LEVELS), SHAPE)
+    model = Model(NDM(line(*GAMMA), Identity(), Constant(1.0)), network, head, Categorical(LEVELS), SHAPE)
     objective = Continuous().build(model) if steps is None else Discrete(steps=steps).build(model)
     x, noise = draw()
     with torch.no_grad():

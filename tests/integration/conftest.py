@@ -11,7 +11,10 @@ SOURCE_ROOT = Path(__file__).parents[2] / "platform"
 
 @pytest.fixture(scope="module")
 def embedded_ray() -> Iterator[None]:
-    """Ray with four CPUs for the tests of one module; its workers import `ndm` from this source tree."""
+    """Ray with four CPUs for the tests of one module; its workers import `ndm` from this source tree.
+
+    Ray Data waits for ever in the second Ray of a process: test_ingest, which uses it, comes first by its name.
+    """
     import ray
 
     paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -1,16 +1,22 @@
 """`ndm prepare`, `ndm evaluate` and `ndm sample`: what they add to a trained run, and what they refuse."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import TINY, Tracked, Trained, likelihood, ndm, refusal, uninterrupted
+from commands import REPOSITORY, TINY, Command, Tracked, Trained, likelihood, ndm, refusal, uninterrupted
 from PIL import Image
 
 from ndm import presets
 from ndm.data.prepare import prepare
+from ndm.data.sources.rings import draw, log_density
 
 pytestmark = pytest.mark.ray
 
@@ -18,17 +24,27 @@ RINGS = (
     "rings-ndm",
     "data.examples=2048",
     "training.examples=2560",
+    "training.batch_size=256",
     "monitor.log_every=1280",
     "monitor.validate_every=2560",
     "monitor.checkpoint_every=2560",
-    "monitor.samples=200",
+    "samples.count=200",
     "monitor.validation_draws=1",
     "evaluation.draws=2",
     "evaluation.block=1000",
     "sampler.steps=10",
     "scaling.workers=1",
     "run.name=rings",
+    "evaluation.estimators=[elbo,ode]",
+    "evaluation.tolerance=1e-5",
 )
+
+
+def analysis(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A script of `analysis/`, run as a user does."""
+    command = [sys.executable, str(REPOSITORY / "analysis" / script), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "platform")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_evaluate_adds_another_split_to_the_run(trained: Trained) -> None:
     command = ndm(trained.folder, "evaluate", trained.run.name, "evaluation.split=validation")
-    table = likelihood(trained.run, "validation")
+    table = likelihood(trained.run, "validation-elbo_cont_k4")
     assert table.column("id").to_pylist() == list(range(180))
     assert "180 of 180, each once (validation split)" in command.output
     tracked = Tracked(trained.root)
@@ -50,25 +66,115 @@ def test_evaluate_adds_another_split_to_the_run(trained: Trained) -> None:
     assert "likelihood/validation-elbo_cont_k4.parquet" in tracked.artifacts()
 
 
-def test_evaluate_by_the_experiment_scores_the_same_images_the_same(trained: Trained) -> None:
+def test_what_was_scored_is_not_scored_again(trained: Trained) -> None:
     (file,) = trained.run.glob("likelihood/test-*.parquet")
-    before, written = likelihood(trained.run), file.stat().st_mtime_ns
-    # Blocks and batches are no part of the result, by design; float32 sums in other batches are.
-    ndm(trained.folder, "evaluate", *TINY, "evaluation.block=64")
-    after = likelihood(trained.run)
-    assert file.stat().st_mtime_ns > written
-    np.testing.assert_allclose(after.column("nats").to_numpy(), before.column("nats").to_numpy(), rtol=1e-5)
+    written = file.stat().st_mtime_ns
+    assert "of 180, each once (test split)" in ndm(trained.folder, "evaluate", *TINY).output
+    assert file.stat().st_mtime_ns == written
     assert len(Tracked(trained.root).history("test/bpd_elbo_cont_k4")) == 1
 
 
+@pytest.fixture(scope="module")
+def scored(trained: Trained) -> tuple[Path, str]:
+    """A checkpoint of the run scored by several estimators in one call, in blocks of 64 images."""
+    checkpoint = sorted(trained.run.glob("checkpoints/[0-9]*"))[-1]
+    names = "estimator=elbo,elbo_T20,elbo_cont_k4_adaptive,ode"
+    command = ndm(trained.folder, "evaluate", str(checkpoint), names, "evaluation.block=64")
+    return checkpoint, command.output
+
+
+def table_at(checkpoint: Path, name: str) -> pa.Table:
+    (file,) = checkpoint.parents[1].glob(f"likelihood/test-{name}-at-{int(checkpoint.name)}.parquet")
+    return pq.read_table(file)
+
+
+def test_a_checkpoint_is_scored_by_any_list_of_estimators(trained: Trained, scored: tuple[Path, str]) -> None:
+    checkpoint, output = scored
+    bits = {}
+    tracked = Tracked(trained.root)
+    for name in ("elbo_cont_k4", "elbo_T20", "elbo_cont_k4_adaptive", "ode_tn_k1_h1"):
+        table = table_at(checkpoint, name)
+        assert table.column("id").to_pylist() == list(range(180))
+        assert set(table.column("estimator").to_pylist()) == {name}
+        bits[name] = table.column("nats").to_numpy() / (64 * np.log(2))
+        key = f"test/bpd_{name}_at_{int(checkpoint.name)}"
+        assert tracked.history(key) == [(0, pytest.approx(bits[name].mean(), rel=1e-12))]
+        assert f"{bits[name].mean():.4f} +- " in output
+    newest = likelihood(trained.run, "test-elbo_cont_k4")
+    np.testing.assert_allclose(bits["elbo_cont_k4"] * 64 * np.log(2), newest.column("nats").to_numpy(), rtol=1e-5)
+    gap = (bits["elbo_cont_k4"] - bits["ode_tn_k1_h1"]).mean()
+    assert f"{gap:+.4f} +- " in output
+    ((_, nfe),) = tracked.history(f"test/bpd_ode_tn_k1_h1_at_{int(checkpoint.name)}_nfe")
+    assert nfe == table_at(checkpoint, "ode_tn_k1_h1").column("evaluations").to_numpy().mean()
+    assert not list(trained.run.glob("likelihood/blocks/*"))
+
+
+def test_an_evaluation_that_is_killed_goes_on_with_the_blocks_that_are_left(trained: Trained) -> None:
+    name = "elbo_cont_k300"
+    arguments = (trained.run.name, f"estimator={name}", "split=validation", "evaluation.block=20")
+
+    def blocks() -> list[Path]:
+        return sorted(trained.run.glob("likelihood/blocks/*/*.parquet"))
+
+    with Command(trained.folder, "evaluate", *arguments) as command:
+        command.until(lambda: len(blocks()) >= 2)
+        command.kill()
+    kept = {path: path.stat().st_mtime_ns for path in blocks()}
+    assert 2 <= len(kept) < 9
+    with Command(trained.folder, "evaluate", *arguments) as command:
+        command.until(lambda: len(blocks()) > len(kept))
+        assert {path: path.stat().st_mtime_ns for path in kept} == kept
+        assert command.ended() == 0
+    assert likelihood(trained.run, f"validation-{name}").column("id").to_pylist() == list(range(180))
+    assert not blocks()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    {
+        ("estimator=ode_point_exact",): ["ode_point_exact is not for data of levels", "tn, uniform"],
+        ("split=testing",): ["evaluation.split=testing", "train, validation or test"],
+        ("estimator=ode", "tolerance=0.5"): ["ode_tn_k1_h1 is not reported", "evaluation.tolerance="],
+    }.items(),
+    ids=str,
+)
+def test_what_cannot_be_scored_is_a_sentence(trained: Trained, overrides: tuple[str, ...], words: list[str]) -> None:
+    sentence = refusal(trained.folder, "evaluate", trained.run.name, *overrides)
+    assert all(word in sentence for word in words), sentence
+
+
 def test_sample_draws_with_another_sampler(trained: Trained) -> None:
-    command = ndm(trained.folder, "sample", trained.run.name, "sampler.kind=ode", "monitor.samples=9")
+    command = ndm(trained.folder, "sample", trained.run.name, "sampler=ode", "count=9")
     (archive,) = trained.run.glob("samples/ode-*.npz")
     assert np.load(archive)["samples"].shape == (9, 1, 8, 8)
     picture = archive.with_suffix(".png")
     Image.open(picture).verify()
     assert str(picture.relative_to(trained.folder)) in command.output
-    assert {f"samples/{archive.name}", f"samples/{picture.name}"} <= set(Tracked(trained.root).artifacts())
+    tracked = Tracked(trained.root)
+    assert {f"samples/{archive.name}", f"samples/{picture.name}"} <= set(tracked.artifacts())
+    assert "sliced Wasserstein" not in command.output
+    assert not [key for key in tracked.run.data.metrics if key.startswith("samples/ode")]
+
+
+def test_sample_compares_in_the_features_that_are_asked_for(trained: Trained) -> None:
+    asked = ["sampler=heun", "steps=2", "count=300", "samples.extractor=random"]
+    command = ndm(trained.folder, "sample", trained.run.name, *asked, "evaluation.block=100", "evaluation.batch=100")
+    assert "drawing samples: 300 of 300" in command.output
+    (archive,) = trained.run.glob("samples/heun-steps2-*.npz")
+    assert np.load(archive)["samples"].shape == (300, 1, 8, 8)
+    tracked = Tracked(trained.root)
+    for metric, label in (("sliced_wasserstein_pixels", "sliced Wasserstein"), ("fid_random", "FID")):
+        key = f"samples/heun_nfe4_n300_train1437/{metric}"
+        ((_, value),), ((_, error),) = tracked.history(key), tracked.history(f"{key}_se")
+        assert re.search(rf"^ +{label} +{re.escape(f'{value:.4f} +- {error:.4f}')} \(", command.output, re.MULTILINE)
+
+
+def test_inception_without_its_weights_is_refused_before_anything_is_drawn(trained: Trained) -> None:
+    asked = ["sampler=euler", "samples.extractor=inception", "samples.weights=missing.pth"]
+    assert "weights-inception-2015-12-05" in refusal(trained.folder, "sample", trained.run.name, *asked)
+    assert not list(trained.run.glob("samples/euler-*"))
+    assert "weights-inception-2015-12-05" in refusal(trained.folder, "train", *TINY, "seed=1", asked[1])
+    assert len(list(trained.root.glob("*/checkpoints"))) == 1
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "sample"])
@@ -79,7 +185,7 @@ def test_an_unknown_run_is_named(trained: Trained, verb: str) -> None:
 def test_a_trained_run_stays_what_it_is(trained: Trained) -> None:
     sentence = refusal(trained.folder, "evaluate", trained.run.name, "network.width=65")
     assert "another experiment than the run" in sentence
-    assert "evaluation, sampler" in sentence
+    assert "evaluation, sampler, samples" in sentence
 
 
 def test_prepare_repeats_nothing_and_repairs_everything(tmp_path: Path) -> None:
@@ -112,7 +218,7 @@ def test_a_damaged_shard_stops_the_training_by_name_and_the_remedy_works(tmp_pat
     assert (root / "rings.old1" / "spool.jsonl").read_bytes() == failed
     assert sorted(run.info.status for run in Tracked(root).runs) == ["FAILED", "FINISHED"]
     results = json.loads((run / "results.json").read_text())
-    assert results["likelihood"]["images"] == 2000
+    assert results["likelihood"]["scores"][0]["images"] == 2000
     drawn = [run / "figures" / name for name in ("transform.png", "trajectories.png")]
     assert [str(path.relative_to(tmp_path)) for path in drawn] == results["samples"]["figures"]
     for picture in drawn:
@@ -120,7 +226,14 @@ def test_a_damaged_shard_stops_the_training_by_name_and_the_remedy_works(tmp_pat
     (logged,) = (run for run in Tracked(root).runs if run.info.status == "FINISHED")
     artifacts = Tracked(root).client.list_artifacts(logged.info.run_id, "figures")
     assert {entry.path for entry in artifacts} == {f"figures/{path.name}" for path in drawn}
-    assert pq.read_table(next(run.glob("likelihood/*.parquet"))).column("id").to_pylist() == list(range(2000))
+    table = likelihood(run, "test-ode_point_exact")
+    assert table.column("id").to_pylist() == list(range(2000))
+
+    # The density of this data is known, so that the model's can be compared with it.
+    found = analysis("density.py", "rings", "--root", str(root))
+    truth = log_density(draw(2000, "test").raw)
+    assert f"true cross-entropy {-truth.mean():.4f} +- {truth.std(ddof=1) / np.sqrt(2000):.4f} nats" in found.stdout
+    assert f"ode_point_exact    {(table.column('nats').to_numpy() + truth).mean():+.4f} +- " in found.stdout
 
 
 def flip(file: Path) -> None:
@@ -128,3 +241,24 @@ def flip(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+
+
+def test_the_page_of_results_is_what_the_tables_say(trained: Trained) -> None:
+    ndm(trained.folder, "evaluate", trained.run.name, "estimator=elbo,ode")
+    page = analysis("results.py", "--root", str(trained.root)).stdout
+    bound, ode = (likelihood(trained.run, f"test-{name}") for name in ("elbo_cont_k4", "ode_tn_k1_h1"))
+    bits = {name: table.column("nats").to_numpy() / (64 * np.log(2)) for name, table in (("elbo", bound), ("ode", ode))}
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    assert lines[0][:2] == ["`digits-tiny`", "`elbo_cont_k4`"]
+    (row,) = (line for line in lines if line[1] == "`ode_tn_k1_h1`")
+    assert row[2] == f"{bits['ode'].mean():.4f} ± {bits['ode'].std(ddof=1) / np.sqrt(180):.4f}"
+    assert row[4].startswith(f"{(bits['elbo'] - bits['ode']).mean():+.4f} ± ")
+    assert row[5] == f"{ode.column('evaluations').to_numpy().mean():.1f}"
+    assert "## digits 1" in page
+
+
+def test_densities_are_compared_only_where_the_true_one_is_known(trained: Trained) -> None:
+    found = analysis("density.py", trained.run.name, "--root", str(trained.root))
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "data.kind=rings" in found.stderr

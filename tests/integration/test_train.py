@@ -40,13 +40,15 @@ def tracked(trained: Trained) -> Tracked:
 
 def test_the_command_ends_with_a_table(trained: Trained, results: dict) -> None:
     table = dict(re.findall(r"^  {1,4}(\S+(?: \S+)*) {2,}(\S.*)$", trained.output, re.MULTILINE))
-    scored = results["likelihood"]
+    scored = results["likelihood"]["scores"][0]
     value, error = (scored["bits_per_dim"][key] for key in ("value", "error"))
     assert table["run"] == trained.run.name
     assert table["bound"].startswith(f"{value:.4f} +- {error:.4f} bits/dim (elbo_cont_k4")
     assert [table[term] for term in TERMS] == [f"{scored[term]['value']:.4f}" for term in TERMS]
     assert table["images scored"] == "180 of 180, each once (test split)"
     assert table["trained on"] == "5120 examples with 2 worker(s)"
+    distance = results["samples"]["quality"]["distances"]["sliced_wasserstein_pixels"]
+    assert table["sliced Wasserstein"].startswith(f"{distance['value']:.4f} +- {distance['error']:.4f} (pixels; ")
     for row in ("per-image table", "samples"):
         assert (trained.folder / table[row].split(" (")[0]).is_file()
 
@@ -60,7 +62,7 @@ def test_the_folder_holds_what_later_commands_need(trained: Trained, results: di
     assert results["examples"] == 5120
     assert results["examples_per_second"] == pytest.approx(5120 / results["seconds"])
     manifest = Manifest.read(trained.root / "data" / "digits-1")
-    assert results["likelihood"]["data"] == {"name": "digits", "version": "1", "hash": manifest.hash}
+    assert results["likelihood"]["scores"][0]["data"] == {"name": "digits", "version": "1", "hash": manifest.hash}
     (archive,) = trained.run.glob("samples/*steps20*.npz")
     samples = np.load(archive)["samples"]
     assert samples.shape == (64, 1, 8, 8)
@@ -80,8 +82,9 @@ def test_every_test_image_is_scored_exactly_once(trained: Trained, results: dict
     np.testing.assert_allclose(sum(nats[term] for term in TERMS), nats["nats"], rtol=1e-12)
     for name, term in {"bits_per_dim": "nats", **dict(zip(TERMS, TERMS, strict=True))}.items():
         bits = nats[term] / (DIMENSIONS * math.log(2))
-        assert results["likelihood"][name]["value"] == pytest.approx(bits.mean(), rel=1e-12)
-        assert results["likelihood"][name]["error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(180), rel=1e-12)
+        found = results["likelihood"]["scores"][0][name]
+        assert found["value"] == pytest.approx(bits.mean(), rel=1e-12)
+        assert found["error"] == pytest.approx(bits.std(ddof=1) / math.sqrt(180), rel=1e-12)
 
 
 def test_mlflow_has_one_finished_run_that_says_what_it_is(trained: Trained, results: dict, tracked: Tracked) -> None:
@@ -92,8 +95,8 @@ def test_mlflow_has_one_finished_run_that_says_what_it_is(trained: Trained, resu
     tags = run.data.tags
     assert provenance(REPOSITORY).items() <= tags.items()
     assert {"git.commit", "version.ndm", "version.torch", "version.ray", "version.python"} <= tags.keys()
-    assert tags["data_hash"] == results["likelihood"]["data"]["hash"]
-    assert f"{results['likelihood']['bits_per_dim']['value']:.4f}" in tags["mlflow.note.content"]
+    assert tags["data_hash"] == results["likelihood"]["scores"][0]["data"]["hash"]
+    assert f"{results['likelihood']['scores'][0]['bits_per_dim']['value']:.4f}" in tags["mlflow.note.content"]
 
 
 def test_mlflow_has_every_record_once(trained: Trained, results: dict, tracked: Tracked) -> None:
@@ -106,7 +109,11 @@ def test_mlflow_has_every_record_once(trained: Trained, results: dict, tracked: 
         parts = zip(*(curves[term] for term in TERMS), strict=True)
         for (_, whole), values in zip(curves["bits_per_dim"], parts, strict=True):
             assert whole == pytest.approx(sum(value for _, value in values), rel=1e-12)
-    assert tracked.history("test/bpd_elbo_cont_k4") == [(0, results["likelihood"]["bits_per_dim"]["value"])]
+    distances = results["samples"]["quality"]["distances"]
+    for name, mean in distances.items():
+        assert tracked.history(f"samples/ancestral_nfe20_n64_train1437/{name}") == [(0, mean["value"])]
+    final = results["likelihood"]["scores"][0]["bits_per_dim"]["value"]
+    assert tracked.history("test/bpd_elbo_cont_k4") == [(0, final)]
 
 
 def test_mlflow_has_the_files(trained: Trained, tracked: Tracked, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ndm.model import Model
 from ndm.objectives import Objective
 from ndm.processes.ndm import NDM
 from ndm.registry import variant
+from ndm.volatilities.constant import Constant
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def tiny() -> Callable[..., Objective]:
         transform = variant("ndm.transforms", "residual").Config(network=network).build((2,))
         schedule = variant("ndm.schedules", "learned").Config(gamma_min=-5, gamma_max=4, width=4).build((2,))
         head = variant("ndm.heads", "v").Config().build()
-        model = Model(NDM(schedule, transform, 1.0), network.build((2,)), head, Gaussian(), (2,)).double()
+        model = Model(NDM(schedule, transform, Constant(1.0)), network.build((2,)), head, Gaussian(), (2,)).double()
         generator = torch.Generator().manual_seed(7)
         with torch.no_grad():
             for parameter in model.parameters():

@@ -135,6 +135,43 @@ def test_how_a_job_ends(arguments, expected):
     assert (found.returncode, found.stdout, found.stderr) == expected
 
 
+SHORT = {"sampler": "sampler.kind", "count": "samples.count", "estimator": "evaluation.estimators[]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    {
+        "sampler=heun": "sampler.kind=heun",
+        "count=9": "samples.count=9",
+        "count=": "samples.count=",
+        "estimator=elbo": "evaluation.estimators=[elbo]",
+        "estimator=elbo,ode": "evaluation.estimators=[elbo,ode]",
+        "estimator=[elbo, ode]": "evaluation.estimators=[elbo, ode]",
+        "sampler.kind=heun": "sampler.kind=heun",
+        "sampler={kind: heun}": "sampler={kind: heun}",
+        "counts=9": "counts=9",
+        "count": "count",
+    }.items(),
+)
+def test_a_short_name_stands_for_its_key(text, expected):
+    assert cli.in_full(text, SHORT) == expected
+
+
+def test_short_names_are_in_the_help_and_reach_the_job():
+    body = BODY.replace('a switch"', f'a switch", short={SHORT}')
+    told = run("-c", body, "--help").stdout
+    assert "sampler (sampler.kind), count (samples.count), estimator (evaluation.estimators)" in told
+    found = run("-c", body, "fine", "count=9", "--fresh", "a=1")
+    assert found.stdout == "['samples.count=9', 'a=1'] True\n"
+
+
+def test_the_short_names_of_sample_are_keys(main, tmp_path):
+    asked = ["sampler=heun", "steps=0", "count=9"]
+    assert main("sample", "digits-tiny", f"storage.root={tmp_path}", *asked)[2].startswith("sampler.steps=0 is not ")
+    assert main("sample", "digits-tiny", f"storage.root={tmp_path}", "count=0")[2].startswith("samples.count=0 is not ")
+    assert "sampler.eta=2.0" in main("sample", "digits-tiny", f"storage.root={tmp_path}", "eta=2.0")[2]
+
+
 def test_a_bug_keeps_its_traceback():
     found = run("-c", BODY, "bug")
     assert found.returncode == 1

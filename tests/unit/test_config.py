@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from ndm import presets
 from ndm.config import Experiment, flatten
+from ndm.errors import UserError
 
-WHERE = {"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler"}
+WHERE = {"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"}
 """Sections that say where a run is made and how it is watched, scored and sampled."""
 PRESETS = [presets.load(name) for name in presets.names()]
 VARIED = [
@@ -73,7 +74,10 @@ def test_canonical_json_is_sorted_compact_and_what_is_hashed():
 
 
 def test_the_presets_decide_different_results():
-    assert len({experiment.digest() for experiment in PRESETS}) == len(PRESETS)
+    """But for digits-ddim, which only samples digits-ddpm otherwise."""
+    digests = {experiment.name: experiment.digest() for experiment in PRESETS}
+    assert digests.pop("digits-ddim") == digests["digits-ddpm"]
+    assert len(set(digests.values())) == len(digests)
 
 
 def test_a_run_is_named_after_its_experiment_and_digest_unless_it_has_a_name():
@@ -94,6 +98,15 @@ def test_an_experiment_and_its_sections_are_frozen_and_closed():
             setattr(model, name, getattr(model, name))
     with pytest.raises(ValidationError):
         Experiment.model_validate({**experiment.model_dump(), "extra": 1})
+
+
+def test_features_need_samples_enough_to_compare():
+    for override in ("samples.extractor=random", "samples.extractor=null", "samples.quality=false"):
+        presets.load("digits-tiny", ["samples.count=30", override])
+    for overrides in (["samples.extractor=null"], ["samples.extractor=random", "samples.quality=false"]):
+        presets.load("digits-tiny", ["samples.count=29", *overrides])
+    with pytest.raises(UserError, match=r"extractor=random compares at least 30 samples.* count=29"):
+        presets.load("digits-tiny", ["samples.count=29", "samples.extractor=random"])
 
 
 def test_writing_an_experiment_needs_no_warning():

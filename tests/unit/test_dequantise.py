@@ -15,6 +15,7 @@ from ndm.networks.mlp import Config as MLP
 from ndm.processes.ndm import NDM
 from ndm.schedules.linear import Config as Linear
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 U = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
 EPSILON = torch.linspace(-7, 7, 2001, dtype=torch.float64)
@@ -22,7 +23,7 @@ WEIGHT = torch.softmax(-EPSILON.square() / 2, 0)
 
 
 def model(levels, gamma_0=-13.3, shape=(1,)):
-    process = NDM(Linear(gamma_min=gamma_0, gamma_max=5.0).build(shape), Identity(), 1.0)
+    process = NDM(Linear(gamma_min=gamma_0, gamma_max=5.0).build(shape), Identity(), Constant(1.0))
     return Model(process, MLP(width=4, depth=1).build(shape), V(), for_levels(levels), shape)
 
 

@@ -13,6 +13,7 @@ from ndm.model import Model
 from ndm.processes.ndm import NDM
 from ndm.registry import kinds, variant
 from ndm.schedules.linear import Config as Linear
+from ndm.volatilities.constant import Constant
 
 A = torch.tensor([[1.0, 2.0, 0.0], [0.5, -1.0, 3.0], [-2.0, 1.0, 0.5]], dtype=torch.float64)
 SHAPE = (1, 2, 2)
@@ -40,7 +41,7 @@ def model(transform, net):
     torch.manual_seed(0)
     config = variant("ndm.transforms", transform).Config
     made = config(network=network(net)) if "network" in config.model_fields else config()
-    process = NDM(Linear(gamma_min=-6.0, gamma_max=4.0).build(SHAPE), made.build(SHAPE), 1.0)
+    process = NDM(Linear(gamma_min=-6.0, gamma_max=4.0).build(SHAPE), made.build(SHAPE), Constant(1.0))
     return moved(Model(process, network(net).build(SHAPE), V(), Gaussian(), SHAPE).double())
 
 

@@ -58,6 +58,14 @@ def test_images_are_saved_as_a_grid_and_points_as_a_scatter(tmp_path):
     assert (tmp_path / "other" / "points.png").read_bytes().startswith(PNG)
 
 
+def test_a_picture_shows_the_first_256_images_and_every_point(tmp_path):
+    assert (figures.shown((1, 4, 4), 1000), figures.shown((3, 4, 4), 9), figures.shown((2,), 1000)) == (256, 9, 1000)
+    raw = torch.arange(300, dtype=torch.uint8).reshape(300, 1, 1, 1).expand(-1, 1, 40, 40) % 17
+    figures.samples(raw, 17, tmp_path / "many.png")
+    with Image.open(tmp_path / "many.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(figures.grid(raw[:256], 17)))
+
+
 def test_a_scatter_shows_its_points_where_they_are(tmp_path):
     """Two pictures differ where the points are: those of the right half of the plane are in the right half."""
     left, right = tmp_path / "left.png", tmp_path / "right.png"

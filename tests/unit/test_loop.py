@@ -31,7 +31,7 @@ TINY = [
     "sampler.steps=2",
     f"training={{examples: {EXAMPLES}, batch_size: {BATCH}, ema: 0.9}}",
     "optimizer={lr: 1e-2, warmup: 64}",
-    f"monitor={{log_every: {LOG}, checkpoint_every: {CHECKPOINT}, validate_every: {VALIDATE}, samples: 3}}",
+    f"monitor={{log_every: {LOG}, checkpoint_every: {CHECKPOINT}, validate_every: {VALIDATE}}}",
 ]
 IMAGES = 24
 
@@ -66,6 +66,7 @@ def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Calla
         optimizer=experiment.optimizer,
         monitor=experiment.monitor,
         sampler=experiment.sampler.build(None),
+        samples=3,
         seed=experiment.seed,
         validation=examples("validation", first, last - first),
         validation_first=first,
@@ -187,9 +188,7 @@ def test_another_seed_is_another_training(whole):
 
 
 def test_how_a_training_is_watched_does_not_change_it(whole):
-    watched = train(
-        "monitor={log_every: 16, validate_every: 48, checkpoint_every: 80, validation_draws: 1, samples: 1}"
-    )
+    watched = train("monitor={log_every: 16, validate_every: 48, checkpoint_every: 80, validation_draws: 1}")
     assert positions(watched.events, Checkpointable) == [80, 160, 240, 320]
     assert positions(watched.events, Sampled) == [48, 96, 144, 192, 240, 288, 320]
     assert same(watched.end, whole.end)

@@ -179,16 +179,16 @@ def test_moving_a_run_aside_deletes_nothing(tmp_path):
 def test_a_run_is_found_by_its_name_and_by_its_experiment(tmp_path):
     folder = started(tmp_path, "seed=3")
     for target, overrides in ((folder.name, []), ("digits-tiny", ["seed=3"])):
-        found, experiment = find(tmp_path, target, overrides)
+        found, experiment, _ = find(tmp_path, target, overrides)
         assert found.path == folder.path
         assert experiment == presets.load("digits-tiny", ["seed=3"])
 
 
 def test_how_a_run_is_scored_and_watched_may_be_overridden(tmp_path):
     folder = started(tmp_path)
-    overrides = ["evaluation.draws=7", "sampler.kind=ode", "monitor.samples=5", "scaling.workers=1"]
-    _, experiment = find(tmp_path, folder.name, overrides)
-    assert (experiment.evaluation.draws, experiment.sampler.kind, experiment.monitor.samples) == (7, "ode", 5)
+    overrides = ["evaluation.draws=7", "sampler.kind=ode", "samples.count=5", "scaling.workers=1"]
+    _, experiment, _ = find(tmp_path, folder.name, overrides)
+    assert (experiment.evaluation.draws, experiment.sampler.kind, experiment.samples.count) == (7, "ode", 5)
     assert experiment.digest() == presets.load("digits-tiny").digest()
 
 

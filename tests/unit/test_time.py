@@ -17,6 +17,7 @@ from ndm.objectives.discrete import Config as Discrete
 from ndm.processes.ndm import NDM
 from ndm.schedules.linear import Config as Linear
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 PROPOSALS = [UNIFORM, Logistic(-13.3, 5.0), Logistic(-8.0, 8.0, -1.0), Histogram((1.0, 1.6, 0.5, 0.9))]
 S2 = 1.5**2
@@ -36,7 +37,7 @@ class Mean(Network):
 
 def objective(dimensions=1):
     schedule = Linear(gamma_min=-8.0, gamma_max=8.0).build((dimensions,))
-    model = Model(NDM(schedule, Identity(), 1.0), Mean(schedule), X0(), Gaussian(), (dimensions,))
+    model = Model(NDM(schedule, Identity(), Constant(1.0)), Mean(schedule), X0(), Gaussian(), (dimensions,))
     return Continuous().build(model.double())
 
 

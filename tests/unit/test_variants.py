@@ -24,6 +24,7 @@ from ndm.schedules import linear as linear_schedule
 from ndm.schedules import per_dimension
 from ndm.transforms import blur, encoder, linear, scale
 from ndm.transforms.identity import Identity
+from ndm.volatilities.constant import Constant
 
 MLP = variant("ndm.networks", "mlp").Config(width=8, depth=1)
 TIMES = torch.tensor([0.0, 0.2, 0.7, 1.0], dtype=torch.float64)
@@ -100,13 +101,15 @@ def test_scaled_data_at_the_nominal_volatility_cost_a_known_factor(c):
     transform = scale.Config(degree=1).build((1,)).double()
     with torch.no_grad():
         transform.c.fill_(c)
-    process = NDM(linear_schedule.Config(gamma_min=-8, gamma_max=8).build((1,)), transform, 1.0)
+    process = NDM(linear_schedule.Config(gamma_min=-8, gamma_max=8).build((1,)), transform, Constant(1.0))
 
     @torch.no_grad()
     def rate(t):
         value, (a, d_a) = process.at(t, t[:, None]), transform.multiplier(t)
         mmse = s2 / (1 + s2 * a**2 * torch.exp(-value.gamma))
-        return process.path_kl_rate(a, d_a, value) * mmse[:, 0]  # x - x_hat is a common factor of the gaps
+        return (
+            process.path_kl_rate(process.tau(a, d_a, value, 1.0), value, 1.0) * mmse[:, 0]
+        )  # x - x_hat is a common factor of the gaps
 
     tight = (log(1 + s2 * exp(8)) - log(1 + s2 * exp(2 * c - 8))) / 2
     assert mean_over_time(rate, 200) == pytest.approx(tight * (1 + eta) ** 2 / (4 * eta), rel=1e-10)
@@ -263,7 +266,7 @@ def test_terms_of_a_schedule_per_dimension_are_sums_over_dimensions(levels, step
 
     def terms(schedule, transform, shape, x, epsilon, epsilon_0):
         decoder = Categorical(levels) if levels else Gaussian()
-        model = Model(NDM(schedule, transform, 0.8), Halves(), X0(), decoder, shape)
+        model = Model(NDM(schedule, transform, Constant(0.8)), Halves(), X0(), decoder, shape)
         objective = Continuous(model) if steps is None else Discrete(model, steps)
         with torch.no_grad():
             return torch.stack(objective(x, Noise(u, epsilon, epsilon_0)))
@@ -302,7 +305,7 @@ def test_bound_of_learned_schedules_per_dimension_does_not_depend_on_the_path(se
     schedule = bent((2,))
     with torch.no_grad():
         schedule.a += 2 * normal(2, seed=10 + seed)
-    objective = Continuous(Model(NDM(schedule, Identity(), 1.0), PlaneMean(schedule), X0(), Gaussian(), (2,)))
+    objective = Continuous(Model(NDM(schedule, Identity(), Constant(1.0)), PlaneMean(schedule), X0(), Gaussian(), (2,)))
     # x_hat is linear, so terms are quadratic and the mean over signs is that over normal variables.
     signs = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     pairs = torch.cartesian_prod(*[signs] * 4)
