@@ -13,7 +13,7 @@ import torch
 
 from ndm.cli import guarded
 from ndm.errors import UserError
-from ndm.evaluation.score import read
+from ndm.evaluation.score import read, values_of
 from ndm.likelihood.statistics import Mean, bits_per_dim, mean, paired
 from ndm.runs import RunFolder
 
@@ -29,9 +29,9 @@ def table(root: Path, name: str) -> tuple[torch.Tensor, dict[str, Any]]:
     results = RunFolder(root / name).read("results")
     if not results:
         raise UserError(f"{name} is not a finished run under {root.name}/; finish it with ndm train.")
-    likelihood = results["likelihood"]
+    likelihood = results["likelihood"]["scores"][0]
     rows, made = read(root / name / "likelihood" / Path(likelihood["table"]).name)
-    return bits_per_dim(torch.from_numpy(rows.column("nats").to_numpy().copy()), made["dimensions"]), made
+    return bits_per_dim(values_of(rows, "nats"), made["dimensions"]), made
 
 
 def compare(root: Path, baseline: str, runs: list[str]) -> list[tuple[str, Mean, Mean]]:
