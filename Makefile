@@ -3,20 +3,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
+PARTS := recovery docs integration exact contract unit
 
-.PHONY: demo test check ui clean
+.PHONY: demo test check bench ui clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: $(VENV)/.installed-dev check ## all checks and tests
-	$(BIN)/python -m pytest -q
+test: check ## all checks and tests, three folders of tests at a time: those that start Ray mostly wait
+	$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS:%=test-%)
+
+test-%: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q tests/$*
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-bench ## every benchmark; tables go to benchmarks/results
+	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 ui: $(VENV)/.installed ## MLflow on the runs, on this machine only
 	$(BIN)/ndm ui --port $(PORT)
@@ -32,4 +39,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
