@@ -84,7 +84,8 @@ class Command:
         found: list[psutil.Process] = []
         for pid in _pids(self.process.pid):
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
-                found += [process for process in [psutil.Process(pid)] if _title(process).startswith(title)]
+                if _title(process := psutil.Process(pid)).startswith(title):
+                    found.append(process)
         return found
 
     def until(self, condition: Callable[[], Any]) -> None:

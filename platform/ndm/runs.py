@@ -126,8 +126,8 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
     """
     path, checkpoint = Path(target).absolute(), None
     if len(Path(target).parts) > 1 and path.is_dir():
-        if path.parent.name == RunFolder(path.parents[1]).checkpoints.name:
-            path, checkpoint = path.parents[1], path
+        if path.parent == RunFolder(path.parent.parent).checkpoints:
+            path, checkpoint = path.parent.parent, path
         root, target = path.parent, path.name
     folder = RunFolder(root / target)
     if target in _names(root):

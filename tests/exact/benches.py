@@ -186,6 +186,17 @@ def empirical(objective: Objective, x: Tensor, epsilon: Tensor, nodes: int = 200
     return total / len(x)
 
 
+S2 = 1.5**2
+"""Variance of the Gaussian data that most identities are checked on."""
+SCHEDULE = line(-8, 8)
+
+
+def gaussian_bound(objective: Objective) -> dict[str, float]:
+    """Terms averaged over x ~ N(0, S2) and the noise: exact where x_hat is linear in z, as all is quadratic then."""
+    x, p = gauss(3)
+    return {name: float(p @ term) for name, term in expected(objective, S2**0.5 * x, gauss(3))._asdict().items()}
+
+
 def normal_entropy(variance: float) -> float:
     """Differential entropy of N(., variance) in nats."""
     return log(2 * pi * e * variance) / 2

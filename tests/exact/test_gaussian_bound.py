@@ -8,6 +8,8 @@ from math import exp, log, pi
 import pytest
 import torch
 from benches import (
+    S2,
+    SCHEDULE,
     Curve,
     Formula,
     GaussianMean,
@@ -17,7 +19,7 @@ from benches import (
     ends,
     expected,
     gauss,
-    line,
+    gaussian_bound,
     make,
     normal_entropy,
     normal_kl,
@@ -29,8 +31,6 @@ from ndm.networks import Network
 from ndm.registry import kinds
 from ndm.schedules import Schedule, ScheduleValue
 
-S2 = 1.5**2
-SCHEDULE = line(-8, 8)
 INFORMATION = log((1 + S2 * exp(8)) / (1 + S2 * exp(-8))) / 2
 """I(x; z_0) - I(x; z_1)."""
 DISCRETE = {
@@ -45,13 +45,6 @@ DISCRETE = {
 }
 
 
-def bound(objective):
-    """Terms averaged over x and noise; x_hat is linear in z, so that every term is a quadratic of Gaussians."""
-    x, p = gauss(3)
-    terms = expected(objective, S2**0.5 * x, gauss(3))
-    return {name: float(p @ term) for name, term in terms._asdict().items()}
-
-
 def identity(schedule=SCHEDULE, eta=1.0, decoder=None):
     return make(schedule, GaussianMean(schedule, S2), eta=eta, decoder=decoder)
 
@@ -62,7 +55,7 @@ def test_diffusion_term_is_the_information_lost_on_the_way():
     So L_diff = [ln(1 + s2 SNR)] / 2 between the ends: I(x; z_0) - I(x; z_1).
     """
     assert round(INFORMATION, 7) == 4.4051624
-    assert bound(continuous(identity()))["diffusion"] == pytest.approx(INFORMATION, rel=1e-12)
+    assert gaussian_bound(continuous(identity()))["diffusion"] == pytest.approx(INFORMATION, rel=1e-12)
 
 
 def test_bound_is_tight_with_exact_denoiser_and_decoder():
@@ -71,7 +64,7 @@ def test_bound_is_tight_with_exact_denoiser_and_decoder():
     The informations cancel: H(x) + KL(q(z_1), N(0, 1)) is left, with q(z_1) = N(0, alpha_1^2 s2 + sigma_1^2).
     """
     model = identity(decoder=GaussianPosterior(S2))
-    terms = bound(continuous(model))
+    terms = gaussian_bound(continuous(model))
     end = ends(model)[1]
     total = normal_entropy(S2) + normal_kl(float(end.alpha**2 * S2 + end.sigma**2))
     assert terms["diffusion"] == pytest.approx(4.405162, abs=5e-7)
@@ -118,7 +111,7 @@ def test_scaled_data_are_tight_at_the_matched_volatility_only(rate, penalty):
     )
     end = ends(matched)[1]
     tight = normal_entropy(S2) + normal_kl(float(end.alpha**2 * S2 + end.sigma**2))
-    terms, excess = bound(continuous(matched)), bound(continuous(nominal))
+    terms, excess = gaussian_bound(continuous(matched)), gaussian_bound(continuous(nominal))
     assert sum(terms.values()) == pytest.approx(tight, abs=1e-10)
     assert terms["prior"] == pytest.approx(excess["prior"], abs=1e-12)
     assert terms["reconstruction"] == pytest.approx(excess["reconstruction"], abs=1e-12)
@@ -137,7 +130,7 @@ def test_scaled_data_are_tight_at_the_matched_volatility_only(rate, penalty):
 @pytest.mark.parametrize("eta", [0.05, 0.5, 2.0, 7.0])
 def test_volatility_costs_a_known_factor(eta):
     """For F = identity the drift difference scales with (1 + eta) / 2 and 1 / g^2 with 1 / eta."""
-    ratio = bound(continuous(identity(eta=eta)))["diffusion"] / INFORMATION
+    ratio = gaussian_bound(continuous(identity(eta=eta)))["diffusion"] / INFORMATION
     assert ratio == pytest.approx((1 + eta) ** 2 / (4 * eta), rel=1e-12)
 
 
@@ -155,7 +148,7 @@ def test_any_schedule_between_the_same_ends_gives_the_same_bound(kind):
         for parameter in schedule.parameters():  # a learned one must not stay a straight line
             if parameter.requires_grad and parameter.ndim:
                 parameter[::5] += 2.0
-    assert bound(continuous(identity(schedule)))["diffusion"] == pytest.approx(INFORMATION, rel=1e-9)
+    assert gaussian_bound(continuous(identity(schedule)))["diffusion"] == pytest.approx(INFORMATION, rel=1e-9)
 
 
 @pytest.mark.parametrize(("steps", "value"), DISCRETE.items())
@@ -165,7 +158,7 @@ def test_discrete_bound_with_the_optimal_denoiser(steps, value):
     So it falls with T to the integral, the excess being about 31 / T for large T.
     """
     objective = discrete(identity(), steps)
-    found = bound(objective)["diffusion"]
+    found = gaussian_bound(objective)["diffusion"]
     snr = [exp(8 - 16 * i / steps) for i in range(steps + 1)]
     mmse = [S2 / (1 + S2 * r) for r in snr]
     total = sum((snr[i - 1] - snr[i]) / 2 * mmse[i] for i in range(1, steps + 1))

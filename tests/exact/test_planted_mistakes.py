@@ -8,14 +8,16 @@ from math import exp
 import pytest
 import torch
 from benches import (
+    S2,
+    SCHEDULE,
     Formula,
     GaussianMean,
     GaussianPosterior,
     continuous,
     discrete,
     ends,
-    expected,
     gauss,
+    gaussian_bound,
     line,
     make,
     normal_entropy,
@@ -32,9 +34,6 @@ from ndm.processes.ndm import NDM
 from ndm.registry import variant
 from ndm.transforms.identity import Identity
 from ndm.volatilities.constant import Constant
-
-S2 = 1.5**2
-SCHEDULE = line(-8, 8)
 
 
 class HalfLog(NDM):
@@ -84,12 +83,6 @@ class Index(GaussianMean):
 STEPS = 10
 
 
-def bound(objective):
-    """Terms averaged over x ~ N(0, 1.5^2) and the noise; exact, as everything is linear."""
-    x, p = gauss(3)
-    return {name: float(p @ term) for name, term in expected(objective, S2**0.5 * x, gauss(3))._asdict().items()}
-
-
 def gaussian(process=NDM, network=None):
     return make(SCHEDULE, network or GaussianMean(SCHEDULE, S2), decoder=GaussianPosterior(S2), process=process)
 
@@ -98,7 +91,7 @@ def gap_of_the_tight_bound(process):
     """-ELBO - [H(x) + KL(q(z_1), p)], zero with exact denoiser and decoder."""
     model = gaussian(process)
     end = ends(model)[1]
-    return sum(bound(continuous(model)).values()) - (
+    return sum(gaussian_bound(continuous(model)).values()) - (
         normal_entropy(S2) + normal_kl(float(end.alpha**2 * S2 + end.sigma**2))
     )
 
@@ -107,7 +100,7 @@ def gap_of_the_steps(objective):
     """L_diff of T = 10 steps against sum (SNR_s - SNR_t) / 2 mmse_t."""
     snr = [exp(8 - 16 * i / STEPS) for i in range(STEPS + 1)]
     total = sum((snr[i - 1] - snr[i]) / 2 * S2 / (1 + S2 * snr[i]) for i in range(1, STEPS + 1))
-    return bound(objective)["diffusion"] / total - 1
+    return gaussian_bound(objective)["diffusion"] / total - 1
 
 
 def gap_of_the_two_forms(process):
@@ -174,7 +167,7 @@ def test_diffusion_term_alone_lets_the_transform_collapse(steps):
     for k in scales:
         transform = Formula(lambda x, t, k=k: k * x)
         model = make(SCHEDULE, Shrunk(k), transform=transform)
-        terms = bound(continuous(model) if steps is None else discrete(model, steps))
+        terms = gaussian_bound(continuous(model) if steps is None else discrete(model, steps))
         (x, p), (epsilon, v) = gauss(3), gauss(3)
         x = (S2**0.5 * x).repeat_interleave(3, 0)
         start = ends(model)[0]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from benches import (
+    S2,
+    SCHEDULE,
     Curve,
     GaussianPosterior,
     continuous,
@@ -16,6 +18,7 @@ from benches import (
     ends,
     expected,
     gauss,
+    gaussian_bound,
     line,
     make,
     normal_entropy,
@@ -34,9 +37,6 @@ from ndm.transforms import scale
 from ndm.transforms.identity import Identity
 from ndm.volatilities import Volatility, learned, matched
 from ndm.volatilities.constant import Constant
-
-S2 = 1.5**2
-SCHEDULE = line(-8, 8)
 
 
 class Wave(Volatility):
@@ -72,13 +72,6 @@ def scaled(*c):
     return transform
 
 
-def bound(objective):
-    """Terms averaged over x and noise, in one dimension."""
-    x, p = gauss(3)
-    terms = expected(objective, S2**0.5 * x, gauss(3))
-    return {name: float(p @ term) for name, term in terms._asdict().items()}
-
-
 def entropy_and_end(model):
     """H(x) + KL(q(z_1), N(0, 1)): what a tight bound comes to."""
     end, one = ends(model)[1], torch.ones(1, 1, dtype=torch.float64)
@@ -97,8 +90,8 @@ def test_every_moment_costs_its_own_factor(kind):
         return (1 + eta) ** 2 / (4 * eta) * float(value.d_gamma * S2 / (value.gamma.exp() + S2)) / 2
 
     total = quad(rate, 0, 1, epsrel=1e-11, limit=400)[0]
-    assert bound(continuous(gaussian(schedule, eta=Wave())))["diffusion"] == pytest.approx(total, rel=1e-9)
-    assert total > 1.02 * bound(continuous(gaussian(schedule)))["diffusion"]
+    assert gaussian_bound(continuous(gaussian(schedule, eta=Wave())))["diffusion"] == pytest.approx(total, rel=1e-9)
+    assert total > 1.02 * gaussian_bound(continuous(gaussian(schedule)))["diffusion"]
 
 
 @pytest.mark.parametrize("c", [(3.0, -2.0), (-4.0, 1.0, 0.5)])
@@ -110,7 +103,7 @@ def test_matched_volatility_makes_the_bound_of_scaled_data_tight(c):
     transform = scaled(*c)
     model = gaussian(transform=transform, eta=matched.Config().build(transform, (1,)))
     tight = entropy_and_end(model)
-    assert sum(bound(continuous(model)).values()) == pytest.approx(tight, abs=1e-10)
+    assert sum(gaussian_bound(continuous(model)).values()) == pytest.approx(tight, abs=1e-10)
 
     def excess(t):
         a, d_a = (float(v) for v in transform.multiplier(torch.tensor([t], dtype=torch.float64)))
@@ -121,7 +114,8 @@ def test_matched_volatility_makes_the_bound_of_scaled_data_tight(c):
 
     gap = quad(excess, 0, 1, epsabs=1e-13)[0]
     assert gap > 1e-3
-    assert sum(bound(continuous(gaussian(transform=transform))).values()) - tight == pytest.approx(gap, abs=1e-10)
+    found = sum(gaussian_bound(continuous(gaussian(transform=transform))).values())
+    assert found - tight == pytest.approx(gap, abs=1e-10)
 
 
 def test_matched_volatility_follows_each_dimension():
@@ -219,8 +213,8 @@ def test_steps_with_a_moving_volatility_tend_to_the_continuous_bound():
     """A step takes eta(t) at its later time: with twice the steps half the difference is left."""
     transform = scaled(2.0, -1.0)
     model = gaussian(line(-4, 4), transform, Wave())
-    limit = bound(continuous(model))["diffusion"]
-    off = [bound(discrete(model, steps))["diffusion"] - limit for steps in (400, 800, 1600)]
+    limit = gaussian_bound(continuous(model))["diffusion"]
+    off = [gaussian_bound(discrete(model, steps))["diffusion"] - limit for steps in (400, 800, 1600)]
     assert abs(off[0]) < 0.05 * limit
     assert off[0] / off[1] == pytest.approx(2, abs=0.1)
     assert off[1] / off[2] == pytest.approx(2, abs=0.05)

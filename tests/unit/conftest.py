@@ -5,12 +5,34 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from ndm import presets
+from ndm.build import build_objective
 from ndm.decoders.gaussian import Gaussian
 from ndm.model import Model
 from ndm.objectives import Objective
 from ndm.processes.ndm import NDM
 from ndm.registry import variant
 from ndm.volatilities.constant import Constant
+
+SMALL = ["network={width: 8, depth: 1}", "transform.network.width=8"]
+
+
+@pytest.fixture(scope="session")
+def objective() -> Objective:
+    """digits-tiny for images of 1x2x2 with 17 levels, float32; not to be changed."""
+    made = build_objective(presets.load("digits-tiny", SMALL), (1, 2, 2), 17)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    return made
+
+
+@pytest.fixture(scope="session")
+def raw(objective) -> torch.Tensor:
+    """Eight of its images."""
+    size = (8, *objective.model.shape)
+    return torch.randint(17, size, generator=torch.Generator().manual_seed(4)).to(torch.uint8)
 
 
 @pytest.fixture

@@ -209,6 +209,12 @@ def test_a_broken_one_is_walked_over_with_a_warning_that_names_it(tmp_path, capl
         checkpoint.verify(newest)
 
 
+def test_a_copy_under_a_name_of_ones_own_is_not_believed(tmp_path):
+    (path,) = save(tmp_path, 10)
+    with pytest.raises(checkpoint.Broken, match="the one at 10, under another name"):
+        checkpoint.read(path.rename(tmp_path / "best"))
+
+
 def test_all_broken_is_as_good_as_none(tmp_path, caplog):
     for path in save(tmp_path, 10, 20, 30):
         flip(path)

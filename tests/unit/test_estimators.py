@@ -17,8 +17,6 @@ from ndm.likelihood.statistics import bootstrap
 from ndm.likelihood.time import Histogram, Logistic
 from ndm.objectives.discrete import Discrete
 
-SHAPE, LEVELS, IMAGES = (1, 2, 2), 17, 8
-TINY = ["network={width: 8, depth: 1}", "transform.network.width=8"]
 NAMES = [
     "elbo_cont_k6",
     "elbo_cont_k6_logistic",
@@ -47,21 +45,6 @@ WRONG = [
 
 
 @pytest.fixture(scope="module")
-def objective():
-    made = build_objective(presets.load("digits-tiny", TINY), SHAPE, LEVELS)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight += 0.05 * torch.randn(weight.shape, generator=generator)
-    return made
-
-
-@pytest.fixture(scope="module")
-def raw() -> torch.Tensor:
-    return torch.randint(LEVELS, (IMAGES, *SHAPE), generator=torch.Generator().manual_seed(4)).to(torch.uint8)
-
-
-@pytest.fixture(scope="module")
 def pilot(objective, raw) -> Pilot:
     return Pilot(objective.model.decoder.encode(raw), 1)
 
@@ -73,13 +56,13 @@ def given(objective, name, draws=4, tolerance=1e-3):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_says_how_it_was_made_and_is_the_same_in_any_batch(name, objective, raw, pilot):
     made = given(objective, name).fitted(objective, pilot)
-    whole = score(objective, raw, 0, made, seed=1, batch=IMAGES)
-    parts = [score(objective, raw[i : i + 3], i, made, seed=1, batch=2) for i in range(0, IMAGES, 3)]
+    whole = score(objective, raw, 0, made, seed=1, batch=len(raw))
+    parts = [score(objective, raw[i : i + 3], i, made, seed=1, batch=2) for i in range(0, len(raw), 3)]
     apart = pa.concat_tables(parts)
     assert whole.column_names[:4] == ["id", "nats", "estimator", "draws"]
     assert set(whole.column("estimator").to_pylist()) == {name}
     assert set(whole.column("draws").to_pylist()) == {made.draws_per_image}
-    assert whole.column("id").to_pylist() == apart.column("id").to_pylist() == list(range(IMAGES))
+    assert whole.column("id").to_pylist() == apart.column("id").to_pylist() == list(range(len(raw)))
     torch.testing.assert_close(values_of(apart, "nats"), values_of(whole, "nats"), rtol=1e-4, atol=1e-4)
 
 
@@ -119,8 +102,8 @@ def test_a_tolerance_is_positive():
 
 
 def test_a_model_that_cannot_be_scored_so_is_refused(objective):
-    drift = [*TINY, "head.kind=drift", "sampler={kind: sde}"]
-    model = build_objective(presets.load("digits-tiny", drift), SHAPE, LEVELS)
+    drift = presets.load("digits-tiny", ["head.kind=drift", "sampler={kind: sde}"])
+    model = build_objective(drift, objective.model.shape, objective.model.decoder.levels)
     for name in ("ode", "elbo_T10"):
         with pytest.raises(UserError, match=f"estimator {'ode_tn_k1_h1' if name == 'ode' else name}.*head.kind=drift"):
             given(model, name)
@@ -161,14 +144,14 @@ def test_the_variational_way_at_width_one_is_the_truncated_normal(objective, pil
 
 def test_tenths_of_time_add_up_to_the_diffusion_term(objective, raw, pilot):
     """With ten draws, one in each tenth, each slice is its draw's term over ten."""
-    table = score(objective, raw, 0, given(objective, "elbo_cont_k10"), seed=1, batch=IMAGES)
+    table = score(objective, raw, 0, given(objective, "elbo_cont_k10"), seed=1, batch=len(raw))
     slices = values_of(table, "diffusion_by_time")
-    assert slices.shape == (IMAGES, SLICES)
+    assert slices.shape == (len(raw), SLICES)
     torch.testing.assert_close(slices.sum(1), values_of(table, "diffusion"), rtol=1e-12, atol=1e-12)
     assert (slices > 0).all()
     adaptive = given(objective, "elbo_cont_k400_adaptive").fitted(objective, pilot)
     weighed, many = (
-        values_of(score(objective, raw, 0, made, seed=1, batch=IMAGES), "diffusion_by_time")
+        values_of(score(objective, raw, 0, made, seed=1, batch=len(raw)), "diffusion_by_time")
         for made in (adaptive, given(objective, "elbo_cont_k400"))
     )
     torch.testing.assert_close(weighed.mean(0), many.mean(0), rtol=0.25, atol=0.02)
@@ -176,8 +159,8 @@ def test_tenths_of_time_add_up_to_the_diffusion_term(objective, raw, pilot):
 
 def test_the_summary_of_the_ode_has_its_evaluations_and_its_error(objective, raw):
     made = Ode("ode_tn_k1_exact", Settings(probes=0, tolerance=1e-3, check=2))
-    table = score(objective, raw, 0, made, seed=1, batch=IMAGES)
-    assert table.column("solver_error").null_count == IMAGES // 2
+    table = score(objective, raw, 0, made, seed=1, batch=len(raw))
+    assert table.column("solver_error").null_count == len(raw) // 2
     found = summary(table, 4, seed=0)
     errors = values_of(table, "solver_error").abs() / (4 * math.log(2))
     assert found["solver_error"] == pytest.approx(float(errors.mean()), rel=1e-12)
@@ -208,11 +191,11 @@ def test_a_solver_that_is_worse_than_the_standard_error_is_refused_with_a_tolera
 
 def test_the_tolerance_that_is_named_does(objective, raw):
     """Refused at 1e-4, as by a split of ten million images, and not at what the sentence asks for."""
-    table = score(objective, raw, 0, given(objective, "ode_tn_k1_exact", tolerance=1e-4), seed=1, batch=IMAGES)
+    table = score(objective, raw, 0, given(objective, "ode_tn_k1_exact", tolerance=1e-4), seed=1, batch=len(raw))
     sentence = unresolved(table, 10**7, 1e-4)
     assert sentence is not None
     wanted = float(sentence.partition("tolerance=")[2].split()[0])
-    again = score(objective, raw, 0, given(objective, "ode_tn_k1_exact", tolerance=wanted), seed=1, batch=IMAGES)
+    again = score(objective, raw, 0, given(objective, "ode_tn_k1_exact", tolerance=wanted), seed=1, batch=len(raw))
     assert unresolved(again, 10**7, wanted) is None
 
 

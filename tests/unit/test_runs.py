@@ -202,7 +202,15 @@ def test_overrides_that_make_another_experiment_are_refused_by_run_and_lead_to_a
     assert text == f"There is no run {other} under {tmp_path.name}/; train it first: {command}"
 
 
-@pytest.mark.parametrize("target", ["digits-tiny-12345678", "", "..", "../x", "a\0b", "x" * 5000, "."])
+def test_a_run_is_found_by_its_folder_and_a_checkpoint_by_its_own(tmp_path):
+    folder = started(tmp_path / "elsewhere")
+    (checkpoint := folder.checkpoints / "000000000128").mkdir(parents=True)
+    assert find(tmp_path, str(folder.path), [])[0].path == folder.path
+    found, _, named = find(tmp_path, str(checkpoint), [])
+    assert (found.path, named) == (folder.path, checkpoint)
+
+
+@pytest.mark.parametrize("target", ["digits-tiny-12345678", "", "..", "../x", "a\0b", "x" * 5000, ".", "/", "/tmp"])
 def test_an_unknown_run_is_a_sentence(tmp_path, target):
     started(tmp_path)
     text = sentence(find, tmp_path, target, [])

@@ -6,14 +6,13 @@ import torch
 
 from ndm.decoders.gaussian import Gaussian
 from ndm.heads.x0 import X0
-from ndm.likelihood.elbo import elbo, recipe
+from ndm.likelihood.elbo import elbo
 from ndm.likelihood.statistics import paired
 from ndm.likelihood.time import BINS, LEAST, UNIFORM, Histogram, Logistic, adaptive
 from ndm.model import Model
 from ndm.networks import Network
 from ndm.objectives import Noise
 from ndm.objectives.continuous import Config as Continuous
-from ndm.objectives.discrete import Config as Discrete
 from ndm.processes.ndm import NDM
 from ndm.schedules.linear import Config as Linear
 from ndm.transforms.identity import Identity
@@ -117,14 +116,3 @@ def test_the_histogram_is_that_of_the_term():
     torch.testing.assert_close(torch.tensor(found.weights, dtype=torch.float64), expected, rtol=0.2, atol=2e-3)
     assert len(t) == len(found.weights)
     assert found == adaptive(made, x, 0, seed=1, draws=4)
-
-
-def test_recipes_say_which_proposal():
-    made = objective()
-    assert [recipe(made, 4, p) for p in (UNIFORM, Logistic(-8.0, 8.0), Histogram((1.0,)))] == [
-        "elbo_cont_k4",
-        "elbo_cont_k4_logistic",
-        "elbo_cont_k4_adaptive",
-    ]
-    assert recipe(made, 4) == "elbo_cont_k4"
-    assert recipe(Discrete(steps=5).build(made.model), 5) == "elbo_T5"

@@ -25,10 +25,7 @@ def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Pa
     Raises:
         UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data.
     """
-    try:
-        found = checkpoint.read(path) if path else checkpoint.latest(folder.checkpoints)
-    except checkpoint.Broken as error:
-        raise UserError(f"The checkpoint {folder.name}/{path.name if path else ''} cannot be used: {error}.") from None
+    found = _read(folder, path) if path else checkpoint.latest(folder.checkpoints)
     if found is None:
         raise UserError(
             f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}"
@@ -37,6 +34,13 @@ def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Pa
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
     objective.load_state_dict(found.tensors["ema"])
     return Trained(objective, found.position)
+
+
+def _read(folder: RunFolder, path: Path) -> checkpoint.Checkpoint:
+    try:
+        return checkpoint.read(path)
+    except checkpoint.Broken as error:
+        raise UserError(f"The checkpoint {folder.name}/{path.name} cannot be used: {error}.") from None
 
 
 def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:

@@ -16,10 +16,10 @@ def full_draws(objective: Objective, draws: int) -> int:
     return draws if objective.steps is None else objective.steps * math.ceil(draws / objective.steps)
 
 
-def recipe(objective: Objective, draws: int, proposal: Proposal = UNIFORM) -> str:
-    """The estimator's name: time (T steps, or cont), k draws per image unless every step is one, the proposal."""
+def recipe(objective: Objective, draws: int) -> str:
+    """The estimator's name: time (T steps, or cont), and k draws per image unless every step is one."""
     if objective.steps is None:
-        return f"elbo_cont_k{draws}{proposal.suffix}"
+        return f"elbo_cont_k{draws}"
     return f"elbo_T{objective.steps}" + ("" if draws == objective.steps else f"_k{draws}")
 
 

@@ -14,7 +14,6 @@ An estimator is handed to many workers and gives each block of images its column
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from math import log
 from typing import Any, NamedTuple, Self, get_args
 
 import torch
@@ -27,7 +26,7 @@ from ndm.likelihood import importance
 from ndm.likelihood.dequantise import Way, ways_for
 from ndm.likelihood.elbo import drawn, full_draws, recipe
 from ndm.likelihood.importance import Settings, fitted_width, ode_nats
-from ndm.likelihood.time import UNIFORM, Logistic, Proposal, adaptive
+from ndm.likelihood.time import UNIFORM, Proposal, adaptive, logistic
 from ndm.model import NO_PAIR
 from ndm.objectives import Objective, Terms
 from ndm.objectives.continuous import Continuous
@@ -114,6 +113,8 @@ class Bound(Estimator):
     name: str
     steps: int | None
     draws: int
+    fit: str | None = None
+    """The proposal that is yet to be fitted, by its suffix."""
     proposal: Proposal = UNIFORM
 
     @property
@@ -122,21 +123,21 @@ class Bound(Estimator):
 
     @property
     def needs_fitting(self) -> bool:
-        return self.name.endswith(("_adaptive", "_logistic"))
+        return self.fit is not None
 
     def check(self, objective: Objective) -> None:
         if self.steps is not None and isinstance(objective.model.head, DriftHead):
             raise UserError(f"The estimator {self.name} asks for F at two times; {NO_PAIR}.")
 
     def fitted(self, objective: Objective, pilot: Pilot) -> "Bound":
-        if self.name.endswith("_adaptive"):
-            return replace(self, proposal=adaptive(self._bound(objective), pilot.x, 0, seed=pilot.seed))
-        if self.name.endswith("_logistic"):
-            ends = objective.model.process.at(torch.tensor([0.0, 1.0], dtype=pilot.x.dtype), pilot.x[:2])
-            gamma = ends.gamma.flatten(1).mean(1)
-            variance = float(pilot.x.square().mean())
-            return replace(self, proposal=Logistic(float(gamma[0]), float(gamma[1]), log(variance)))
-        return self
+        match self.fit:
+            case None:
+                return self
+            case "adaptive":
+                found = adaptive(self._bound(objective), pilot.x, 0, seed=pilot.seed)
+            case _:
+                found = logistic(objective.model, pilot.x)
+        return replace(self, fit=None, proposal=found)
 
     def columns(self, objective: Objective, x: Tensor, first_id: int, *, seed: int) -> dict[str, Tensor]:
         terms = {name: x.new_zeros(len(x), dtype=torch.float64) for name in Terms._fields}
@@ -216,7 +217,7 @@ def _made(name: str, objective: Objective, draws: int, tolerance: float) -> Esti
         return Bound(recipe(objective, full), objective.steps, full)
     if match := BOUND.fullmatch(name):
         steps = int(match["T"]) if match["T"] else None
-        return Bound(name, steps, int(match["draws"] or match["k"] or match["T"]))
+        return Bound(name, steps, int(match["draws"] or match["k"] or match["T"]), fit=match["proposal"])
     if name == "ode":
         name = "ode_tn_k1_h1" if isinstance(objective.model.decoder, Categorical) else "ode_point_exact"
     match = ODE.fullmatch(name)

@@ -4,22 +4,20 @@ Any q > 0 on (0, 1) leaves the bound unbiased. The variance is least for q(t) pr
 second moment. Times are an increasing function of one uniform u, so strata of u are strata of t.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ndm.model import Model
 from ndm.objectives import Noise, Objective
 from ndm.randomness import Stream
 
 
 class Proposal(ABC):
-    suffix: ClassVar[str]
-    """What it adds to the name of an estimator."""
-
     @abstractmethod
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """(t, q(t)), both [B], for u: [B] in [0, 1)."""
@@ -27,8 +25,6 @@ class Proposal(ABC):
 
 @dataclass(frozen=True)
 class Uniform(Proposal):
-    suffix = ""
-
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return u, torch.ones_like(u)
 
@@ -44,7 +40,6 @@ class Logistic(Proposal):
     falls as e^-gamma, no faster than the term of a bounded x_hat: weights stay bounded.
     """
 
-    suffix = "_logistic"
     gamma_0: float
     gamma_1: float
     log_variance: float = 0.0
@@ -62,7 +57,6 @@ class Logistic(Proposal):
 class Histogram(Proposal):
     """q constant on equal bins of t, proportional to `weights`."""
 
-    suffix = "_adaptive"
     weights: tuple[float, ...]
 
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,6 +72,14 @@ UNIFORM = Uniform()
 BINS = 32
 LEAST = 0.1
 """Share of the adaptive proposal that is uniform, so that no time is missed for want of a pilot's luck."""
+
+
+@torch.no_grad()
+def logistic(model: Model, x: Tensor) -> Logistic:
+    """The closed form for a model's schedule and the variance of images x: [B, *shape], B > 1."""
+    ends = model.process.at(torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device), x[:2])
+    gamma = ends.gamma.flatten(1).mean(1)
+    return Logistic(float(gamma[0]), float(gamma[1]), math.log(float(x.square().mean())))
 
 
 @torch.no_grad()

@@ -1,9 +1,6 @@
 """Draws samples over Ray tasks, one block of them each."""
 
-import json
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
@@ -11,12 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ndm import presets
-from ndm.config import Experiment
-from ndm.data.manifest import Manifest
-from ndm.evaluation import trained
 from ndm.evaluation.sample import draw
-from ndm.runs import RunFolder
+from ndm.runtime.loaded import Where, load, on_device
 from ndm.runtime.workspace import Workspace
 
 
@@ -31,27 +24,18 @@ class Drawn(NamedTuple):
     """Examples that the model has seen."""
 
 
-@lru_cache(maxsize=1)
-def _load(run: Path, checkpoint: Path | None, experiment: str, data: Path) -> tuple[Experiment, trained.Trained]:
-    """Ray keeps a task's process, so its next block finds the model loaded."""
-    resolved = presets.resolve(json.loads(experiment))
-    found = trained.load(RunFolder(run), resolved, Manifest.read(data), checkpoint)
-    return resolved, found._replace(objective=found.objective.to("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 @ray.remote(num_cpus=1)
-def _block(where: tuple[Path, Path | None, str, Path], start: int, stop: int) -> tuple[NDArray[Any], int, int]:
-    torch.set_num_threads(1)
-    resolved, (objective, position) = _load(*where)
+def _block(where: Where, start: int, stop: int) -> tuple[NDArray[Any], int, int]:
+    trained = load(where)
     raw, evaluations = draw(
-        resolved.sampler.build(objective.steps),
-        objective.model,
+        trained.experiment.sampler.build(trained.objective.steps),
+        trained.objective.model,
         stop - start,
-        seed=resolved.seed,
-        batch=resolved.evaluation.batch,
+        seed=trained.experiment.seed,
+        batch=trained.experiment.evaluation.batch,
         first_id=start,
     )
-    return raw.numpy(), evaluations, position
+    return raw.numpy(), evaluations, trained.position
 
 
 def draw_samples(workspace: Workspace, progress: Callable[[int, int], None]) -> Drawn:
@@ -65,8 +49,7 @@ def draw_samples(workspace: Workspace, progress: Callable[[int, int], None]) -> 
     experiment = workspace.experiment
     count, batch = experiment.samples.count, experiment.evaluation.batch
     size = -(-experiment.evaluation.block // batch) * batch
-    where = (workspace.folder.path, workspace.checkpoint, experiment.canonical_json(), workspace.data)
-    task = _block.options(num_gpus=1) if torch.cuda.is_available() else _block
+    where, task = Where.of(workspace), on_device(_block)
     pending = {task.remote(where, start, min(start + size, count)): start for start in range(0, count, size)}
     blocks: dict[int, Tensor] = {}
     most, positions = 0, set[int]()

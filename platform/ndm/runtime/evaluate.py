@@ -9,7 +9,7 @@ import torch
 from ndm.build import build_objective
 from ndm.errors import UserError
 from ndm.evaluation import trained
-from ndm.evaluation.score import read, summary, values_of, write
+from ndm.evaluation.score import PARTS, read, summary, values_of, write
 from ndm.likelihood.estimators import Estimator, estimator
 from ndm.likelihood.statistics import bits_per_dim, paired
 from ndm.objectives import Objective
@@ -92,9 +92,7 @@ def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) 
     found = summary(table, manifest.dimensions, settings.seed)
     prefix = f"{settings.split}/bpd_{used.name}{at.replace('-', '_')}"
     values = {prefix: found["bits_per_dim"]["value"], f"{prefix}_se": found["bits_per_dim"]["error"]}
-    values |= {
-        f"{prefix}_{part}": found[part]["value"] for part in ("prior", "reconstruction", "diffusion") if part in found
-    }
+    values |= {f"{prefix}_{part}": found[part]["value"] for part in PARTS if part in found}
     if "evaluations" in found:
         values |= {f"{prefix}_nfe": found["evaluations"], f"{prefix}_tolerance": made["tolerance"]}
         values |= {f"{prefix}_solver_error": found["solver_error"]} if "solver_error" in found else {}
@@ -109,12 +107,13 @@ def _gaps(workspace: Workspace, spool: Spool, scores: list[Scores]) -> list[dict
     def bits(of: Scores) -> torch.Tensor:
         return bits_per_dim(values_of(read(workspace.root.parent / Path(of["table"]))[0], "nats"), of["dimensions"])
 
-    bounds = [of for of in scores if "prior" in of]
+    bound = next((of for of in scores if "prior" in of), None)
+    if bound is None:
+        return []
     gaps: list[dict[str, Any]] = []
     for ode in (of for of in scores if "evaluations" in of):
-        for bound in bounds[:1]:
-            gap = paired(bits(bound), bits(ode))
-            gaps.append({"bound": bound["estimator"], "ode": ode["estimator"], **gap._asdict()})
-            key = f"{ode['split']}/bpd_gap_{bound['estimator']}_over_{ode['estimator']}"
-            spool.results({key: gap.value, f"{key}_se": gap.error})
+        gap = paired(bits(bound), bits(ode))
+        gaps.append({"bound": bound["estimator"], "ode": ode["estimator"], **gap._asdict()})
+        key = f"{ode['split']}/bpd_gap_{bound['estimator']}_over_{ode['estimator']}"
+        spool.results({key: gap.value, f"{key}_se": gap.error})
     return gaps

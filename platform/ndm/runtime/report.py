@@ -72,7 +72,7 @@ def _score_rows(score: dict[str, Any], *, detailed: bool) -> list[tuple[str, str
         rows.append(("    by time", f"{tenths} (tenths of t from 0 to 1)"))
     if detailed:
         rows.append(("  interval", f"95 % from {bits['low']:.4f} to {bits['high']:.4f} (bootstrap over images)"))
-        rows.append(("  seconds", f"{score['seconds_per_image']:.3g} of work per image"))
+        rows.append(("  seconds", f"{score['seconds_per_image']:.3g} of a core's or GPU's work per image"))
     return rows
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,37 @@ import pyarrow as pa
 import ray
 import torch
 
-from ndm import presets
-from ndm.data.manifest import Manifest
 from ndm.data.shards import read_rows
 from ndm.errors import UserError
-from ndm.evaluation import trained
 from ndm.evaluation.score import assemble, read, score, unresolved, write
 from ndm.likelihood.estimators import PILOT, Estimator, Pilot
 from ndm.runs import RunFolder
+from ndm.runtime.loaded import Where, device, load, on_device
 from ndm.runtime.workspace import Workspace
-
-Where = tuple[Path, Path | None, str, Path]
-
-
-@lru_cache(maxsize=1)
-def _load(run: Path, checkpoint: Path | None, experiment: str, data: Path) -> tuple[trained.Trained, Manifest]:
-    """Ray keeps a task's process, so its next block finds the model loaded."""
-    manifest = Manifest.read(data)
-    found = trained.load(RunFolder(run), presets.resolve(json.loads(experiment)), manifest, checkpoint)
-    return found._replace(objective=found.objective.to(_device())), manifest
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @ray.remote(num_cpus=1)
 def _block(
-    where: Where,
-    estimator: Estimator,
-    split: str,
-    start: int,
-    stop: int,
-    seed: int,
-    batch: int,
+    where: Where, estimator: Estimator, split: str, start: int, stop: int, seed: int, batch: int
 ) -> tuple[pa.Table, int, float]:
-    torch.set_num_threads(1)
-    (objective, position), manifest = _load(*where)
-    raw = torch.from_numpy(read_rows(where[-1], manifest, split, start, stop).raw.copy()).to(_device())
-    began = time.perf_counter()
-    table = score(objective, raw, start, estimator, seed=seed, batch=batch)
-    return table, position, time.perf_counter() - began
+    trained = load(where)
+    raw = torch.from_numpy(read_rows(where.data, trained.manifest, split, start, stop).raw.copy()).to(device())
+    began = _busy()
+    table = score(trained.objective, raw, start, estimator, seed=seed, batch=batch)
+    return table, trained.position, _busy() - began
+
+
+def _busy() -> float:
+    """Seconds that this process has worked: of its CPU, or by the clock where a GPU does the work."""
+    return time.process_time() if device() == "cpu" else time.perf_counter()
 
 
 @ray.remote(num_cpus=1)
 def _fit(where: Where, asked: Estimator, seed: int) -> Estimator:
-    torch.set_num_threads(1)
-    (objective, _), manifest = _load(*where)
-    rows = read_rows(where[-1], manifest, "validation", 0, min(PILOT, manifest.rows("validation")))
-    x = objective.model.decoder.encode(torch.from_numpy(rows.raw.copy()).to(_device()))
-    return asked.fitted(objective, Pilot(x, seed))
+    trained = load(where)
+    rows = read_rows(where.data, trained.manifest, "validation", 0, min(PILOT, trained.manifest.rows("validation")))
+    x = trained.objective.model.decoder.encode(torch.from_numpy(rows.raw.copy()).to(device()))
+    return asked.fitted(trained.objective, Pilot(x, seed))
 
 
 def fitted(workspace: Workspace, asked: Estimator) -> Estimator:
@@ -69,13 +49,7 @@ def fitted(workspace: Workspace, asked: Estimator) -> Estimator:
     if not asked.needs_fitting:
         return asked
     workspace.terminal.say(f"fitting {asked.name} to validation images ...")
-    task = _fit.options(num_gpus=1) if torch.cuda.is_available() else _fit
-    return ray.get(task.remote(_where(workspace), asked, workspace.experiment.evaluation.seed))
-
-
-def _where(workspace: Workspace) -> Where:
-    """What a task needs to load the model and the data."""
-    return workspace.folder.path, workspace.checkpoint, workspace.experiment.canonical_json(), workspace.data
+    return ray.get(on_device(_fit).remote(Where.of(workspace), asked, workspace.experiment.evaluation.seed))
 
 
 def score_split(
@@ -92,8 +66,7 @@ def score_split(
     settings = workspace.experiment.evaluation
     images = workspace.manifest.rows(settings.split)
     kept = blocks_of(workspace.folder, made)
-    where = _where(workspace)
-    task = _block.options(num_gpus=1) if torch.cuda.is_available() else _block
+    where, task = Where.of(workspace), on_device(_block)
     blocks: list[pa.Table] = []
     pending: list[Any] = []
     spent = 0.0

@@ -69,7 +69,7 @@ class Broken(Exception):
 def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int) -> Path:
     """Publish a checkpoint in `folder`, then delete all but the newest `keep` good ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    final, temporary = folder / f"{position:012d}", folder / f".{position:012d}.partial"
+    final, temporary = folder / _name(position), folder / f".{_name(position)}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     files: dict[str, File] = {}
@@ -122,7 +122,7 @@ def _manifest(path: Path) -> Manifest:
         raise Broken(f"its format is {manifest.format}, not {FORMAT}")
     if manifest.sha256 != manifest.digest():
         raise Broken("its manifest was changed")
-    if manifest.position != int(path.name):
+    if path.name != _name(manifest.position):
         raise Broken(f"it is the one at {manifest.position}, under another name")
     return manifest
 
@@ -142,6 +142,10 @@ def _bytes(path: Path) -> bytes:
         raise Broken(f"{path.name} is missing") from None
     except OSError as error:
         raise Broken(f"{path.name} cannot be read ({error.strerror})") from None
+
+
+def _name(position: int) -> str:
+    return f"{position:012d}"
 
 
 def candidates(folder: Path) -> list[Path]:

@@ -55,14 +55,15 @@ def step(
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(3, device=x.device)
     parts = list(zip(x.chunk(accumulate), *(part.chunk(accumulate) for part in noise), strict=True))
-    for i, (x_part, *noise_part) in enumerate(parts):
+    for i, (x_part, *drawn) in enumerate(parts):
+        noise_part = Noise(*drawn)
         last = i == len(parts) - 1
         alone = (
             contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
         )
         with alone:
-            terms: Terms = module(x_part, Noise(*noise_part))
-            loss = state.objective.loss(terms, Noise(*noise_part))
+            terms: Terms = module(x_part, noise_part)
+            loss = state.objective.loss(terms, noise_part)
             (loss.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
         sums += torch.stack([term.detach().sum() for term in terms])
     norm = torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip)
