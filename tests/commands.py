@@ -1,10 +1,14 @@
-"""Runs `ndm` as a user does, in a process of its own, and leaves no process behind, whatever happens.
+"""Runs `ndm` as a user does, and leaves no process behind, whatever happens.
+
+`ndm` and `Command` take a process of their own. `here` is the same command in the process of the tests, in a few
+seconds: for what is not about processes. In the Ray that the tests share, its workers are there already.
 
 Every command starts a session in the sense of the operating system; all that it starts stays in it, also what outlives
 the command. So what is left of a command can be found and ended by the session's number, and nobody else is touched.
 """
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -21,6 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from ndm import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LONG = 600.0  # seconds until a test gives up; nothing waits longer than it must
@@ -122,11 +128,31 @@ def ndm(folder: Path, verb: str, *arguments: str, status: int = 0) -> Command:
     return command
 
 
+class Said(NamedTuple):
+    output: str
+    errors: str
+
+
+def here(folder: Path, verb: str, *arguments: str, status: int = 0) -> Said:
+    """The command in this process, ended with that status; it starts Ray if this process has none."""
+    output, errors = io.StringIO(), io.StringIO()
+    on_termination, argv = signal.getsignal(signal.SIGTERM), sys.argv
+    with contextlib.chdir(folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            ended = cli.main([verb, *arguments])
+        finally:
+            signal.signal(signal.SIGTERM, on_termination)
+            sys.argv = argv
+    said = Said(output.getvalue(), errors.getvalue())
+    assert ended == status, said
+    return said
+
+
 def refusal(folder: Path, verb: str, *arguments: str) -> str:
     """What a command says that refuses: one line on standard error, and status 2."""
-    command = ndm(folder, verb, *arguments, status=2)
-    assert command.errors.count("\n") == 1, command.errors
-    return command.errors
+    said = here(folder, verb, *arguments, status=2)
+    assert said.errors.count("\n") == 1, said.errors
+    return said.errors
 
 
 class Trained(NamedTuple):

@@ -1,10 +1,12 @@
-"""Shared by every test: one thread and one seed, and networks with fixed random weights."""
+"""Shared by every test: one thread, one seed, networks with fixed random weights, and one Ray for all who want it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import nn
+
+from ndm.runtime.session import session  # before any test imports Ray, which then reads the settings made there
 
 torch.set_num_threads(1)  # tests side by side do not fight for the cores
 
@@ -12,6 +14,13 @@ torch.set_num_threads(1)  # tests side by side do not fight for the cores
 @pytest.fixture(autouse=True)
 def _same_weights_every_time() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def embedded_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Ray with four CPUs, kept to the end: Ray Data waits for ever in the second Ray of a process."""
+    with session(tmp_path_factory.mktemp("ray"), 4):
+        yield
 
 
 @pytest.fixture

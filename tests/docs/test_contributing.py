@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import LONG, REPOSITORY
 
 pytestmark = pytest.mark.ray
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def run(command: str, copy: Path) -> str:
     else:
         words = [sys.executable, *words[1:], "-k", "my_transform", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(copy / "platform")}
-    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import LONG, REPOSITORY, here
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NDM = Path(sys.executable).with_name("ndm")
 SMALLER = ["training.examples=2560", "evaluation.draws=2"]
 
 
 def run(command: str, folder: Path) -> str:
     """A command of the README in `folder`, with the presets it trains made smaller; its standard output."""
-    words = shlex.split(command)
-    program = {"ndm": [str(NDM)], "python": [sys.executable]}[words[0]]
-    arguments = [str(REPOSITORY / word) if word.startswith("analysis/") else word for word in words[1:]]
-    smaller = SMALLER if words[0] == "ndm" else []
-    done = subprocess.run([*program, *arguments, *smaller], cwd=folder, capture_output=True, text=True, timeout=300)
+    program, *arguments = shlex.split(command)
+    if program == "ndm" and "--dry-run" not in arguments:
+        return here(folder, *arguments, *SMALLER).output
+    words = {"ndm": [NDM, *arguments], "python": [sys.executable, REPOSITORY / arguments[0], *arguments[1:]]}[program]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

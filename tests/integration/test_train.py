@@ -8,14 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import REPOSITORY, TINY, Tracked, Trained, checkpoints, likelihood, ndm, records, refusal, uninterrupted
+from commands import (
+    REPOSITORY,
+    TINY,
+    Tracked,
+    Trained,
+    checkpoints,
+    here,
+    likelihood,
+    ndm,
+    records,
+    refusal,
+    uninterrupted,
+)
 from PIL import Image
 
 from ndm import presets
 from ndm.data.manifest import Manifest
 from ndm.tracking import provenance
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
 TERMS = ("prior", "reconstruction", "diffusion")
 DIMENSIONS = 64
@@ -142,7 +154,7 @@ def test_the_same_command_again_says_the_same_and_trains_nothing(trained: Traine
         return {path: path.stat().st_mtime_ns for path in trained.run.rglob("*") if path.suffix not in (".lock",)}
 
     before = written()
-    again = ndm(trained.folder, "train", *TINY)
+    again = here(trained.folder, "train", *TINY)
     assert written() == before
     assert "is finished; --fresh starts it again" in again.output
     assert "Training" not in again.output
@@ -150,7 +162,7 @@ def test_the_same_command_again_says_the_same_and_trains_nothing(trained: Traine
 
 
 def test_one_worker_computes_what_two_compute(trained: Trained, tmp_path: Path) -> None:
-    ndm(tmp_path, "train", *TINY, "scaling.workers=1", "run.name=alone")
+    here(tmp_path, "train", *TINY, "scaling.workers=1", "run.name=alone")
     alone = tmp_path / "runs" / "alone"
     for key in ("train/bits_per_dim", "train/diffusion", "train/learning_rate", "validation/bits_per_dim"):
         one, two = dict(records(alone, key)), dict(records(trained.run, key))
@@ -173,9 +185,9 @@ def test_a_tracking_server_that_does_not_answer_is_noticed_before_ray_starts(tra
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     root = trained.folder / "untracked"
-    sentence = refusal(trained.folder, "train", *TINY, f"storage.root={root}", f"tracking.uri={address}")
+    command = ndm(trained.folder, "train", *TINY, f"storage.root={root}", f"tracking.uri={address}", status=2)
     assert (
-        sentence
+        command.errors
         == f"The tracking server {address} cannot be reached (Connection refused): start it, or correct tracking.uri.\n"
     )
     assert not (root / ".ray").exists()

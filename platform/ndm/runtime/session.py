@@ -1,4 +1,4 @@
-"""An embedded Ray for one command: closed by default, on loopback, with room for the data tasks."""
+"""An embedded Ray for one command: closed by default, and on loopback."""
 
 import logging
 import os
@@ -14,9 +14,6 @@ import torch
 from ndm.errors import UserError
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
-
-# Ray gives reading tasks CPUs of their own; workers that hold every CPU would starve them for ever.
-SPARE_CPUS = 2
 
 
 def resolve_workers(workers: int | str) -> int:
@@ -36,7 +33,10 @@ def resolve_workers(workers: int | str) -> int:
 
 @contextmanager
 def session(root: Path, workers: int) -> Iterator[None]:
-    """Start Ray for `workers` workers and stop it at the end, whatever happens."""
+    """Start Ray for `workers` workers and stop it at the end, whatever happens; a Ray that this process has is used."""
+    if ray.is_initialized():
+        yield
+        return
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file(root))
     paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
@@ -44,7 +44,7 @@ def session(root: Path, workers: int) -> Iterator[None]:
     on_termination = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, workers) + SPARE_CPUS,
+        num_cpus=max(os.cpu_count() or 1, workers),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 
 from pydantic import Field
 from torch import Tensor
-from torchdiffeq import odeint  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from ndm import registry
 from ndm.model import Model
@@ -29,6 +28,9 @@ class Ode(Sampler):
         self.tolerance = tolerance
 
     def run(self, model: Model, z: Tensor, first_id: int, seed: int) -> Draw:
+        # Brings SciPy's integrators along, half a second that every process would wait for.
+        from torchdiffeq import odeint  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
         del first_id, seed
         evaluations = 0
 
