@@ -3,18 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
-PARTS := recovery docs integration exact contract unit
 
-.PHONY: demo test check bench ui clean
+.PHONY: demo test test-with-ray test-without-ray check bench ui clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: check ## all checks and tests, three folders of tests at a time: those that start Ray mostly wait
-	$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS:%=test-%)
+test: check ## all checks and tests: those with Ray, which often wait, beside all others
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-with-ray test-without-ray
 
-test-%: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q tests/$*
+test-with-ray: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m ray
+
+test-without-ray: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m 'not ray'
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/ruff check .

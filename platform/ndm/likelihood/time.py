@@ -18,6 +18,8 @@ from ndm.randomness import Stream
 
 
 class Proposal(ABC):
+    """A density of times, drawn from by its inverse CDF."""
+
     @abstractmethod
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """(t, q(t)), both [B], for u: [B] in [0, 1)."""
@@ -25,6 +27,8 @@ class Proposal(ABC):
 
 @dataclass(frozen=True)
 class Uniform(Proposal):
+    """q(t) = 1."""
+
     def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
         return u, torch.ones_like(u)
 
