@@ -4,19 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
 
-.PHONY: demo test test-with-ray test-without-ray check bench ui clean
+.PHONY: demo test test-half-1 test-half-2 check bench ui clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: check ## all checks and tests: those with Ray, which often wait, beside all others
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-with-ray test-without-ray
+test: check ## all checks and all tests, in two halves side by side
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-half-1 test-half-2
 
-test-with-ray: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m ray
-
-test-without-ray: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m 'not ray'
+test-half-1: FOLDERS := docs integration
+test-half-2: FOLDERS := recovery contract exact unit
+test-half-1 test-half-2: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/ruff check .

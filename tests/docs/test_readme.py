@@ -16,7 +16,7 @@ from commands import LONG, REPOSITORY, here
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
 NDM = Path(sys.executable).with_name("ndm")
-SMALLER = ["training.examples=2560", "evaluation.draws=2"]
+SMALLER = ["training.examples=2560", "evaluation.draws=2", "scaling.workers=1"]
 
 
 def run(command: str, folder: Path) -> str:

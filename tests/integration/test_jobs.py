@@ -38,7 +38,7 @@ RINGS = (
     "scaling.workers=1",
     "run.name=rings",
     "evaluation.estimators=[elbo,ode]",
-    "evaluation.tolerance=1e-5",
+    "evaluation.tolerance=1e-4",
 )
 
 
