@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from ndm import presets
 from ndm.build import build_objective
+from ndm.data.sources import Examples, SourceConfig
 from ndm.decoders.gaussian import Gaussian
 from ndm.model import Model
 from ndm.objectives import Objective
@@ -33,6 +35,20 @@ def raw(objective) -> torch.Tensor:
     """Eight of its images."""
     size = (8, *objective.model.shape)
     return torch.randint(17, size, generator=torch.Generator().manual_seed(4)).to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def splits_of() -> Callable[[SourceConfig], dict[str, Examples]]:
+    """The examples of every split of a source, by its own account: all parts read, laid end to end, and chosen from."""
+
+    def read(source: SourceConfig) -> dict[str, Examples]:
+        opened = source.open()
+        found = [part.read() for part in opened.parts]
+        assert [len(examples.labels) for examples in found] == [part.rows for part in opened.parts]
+        raw, labels = (np.concatenate([getattr(e, name) for e in found]) for name in ("raw", "labels"))
+        return {split: Examples(raw[rows], labels[rows]) for split, rows in opened.splits.items()}
+
+    return read
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from ndm.data.cache import ByteCache
 from ndm.data.manifest import FILE, Manifest
 from ndm.data.prepare import prepare
 from ndm.data.shards import gather, read_rows, read_shard, verify
-from ndm.data.sources import digits, rings
+from ndm.data.sources import Examples, Opened, Part, digits, rings
+from ndm.data.sources._base import SPLITS
 from ndm.errors import UserError
 
 SOURCE = rings.Config(examples=1000)
@@ -38,11 +39,12 @@ def changed_times(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("source", [SOURCE, digits.Config()], ids=["float32", "uint8"])
-def test_a_prepared_split_is_the_sources_rows_each_once(source, tmp_path):
+def test_a_prepared_split_is_the_sources_rows_each_once(source, splits_of, tmp_path):
     folder = prepare(source, tmp_path)
     manifest = verify(folder)
     assert folder.name == "-".join(source.identity().values())
-    for split, examples in source.load().items():
+    splits = splits_of(source)
+    for split, examples in splits.items():
         rows = read_rows(folder, manifest, split, 0, manifest.rows(split))
         np.testing.assert_array_equal(rows.index, np.arange(len(examples.labels)))
         assert rows.raw.dtype == examples.raw.dtype
@@ -50,8 +52,9 @@ def test_a_prepared_split_is_the_sources_rows_each_once(source, tmp_path):
         theirs = [(x.tobytes(), y) for x, y in zip(examples.raw, examples.labels.tolist(), strict=True)]
         assert sorted(ours) == sorted(theirs)
         assert ours != theirs
-    assert manifest.levels == source.load()["train"].levels
-    assert manifest.labels == int(source.load()["train"].labels.max()) + 1
+    assert (manifest.shape, manifest.levels) == (source.shape, source.levels)
+    assert manifest.labels == int(splits["train"].labels.max()) + 1
+    assert not list(folder.glob(".work*"))
 
 
 def test_the_digits_have_several_shards(tmp_path):
@@ -168,7 +171,7 @@ def test_another_number_of_rows_per_shard_cuts_the_same_rows_anew(original, fold
 def test_progress_counts_rows(tmp_path):
     calls: list[tuple[int, int]] = []
     prepare(SOURCE, tmp_path, rows_per_shard=1000, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(n, 5000) for n in (1000, 2000, 3000, 4000, 5000)]
+    assert calls == [(n, 5000) for n in (500, 1500, 2500, 3000, 3500, 4000, 4500, 5000)]
 
 
 KILLED = """
@@ -177,7 +180,7 @@ from pathlib import Path
 from ndm.data.prepare import prepare
 from ndm.data.sources import rings
 def progress(done, total):
-    if done >= 600:
+    if done >= 2500 + 300:
         os.kill(os.getpid(), signal.SIGKILL)
 prepare(rings.Config(examples=1000), Path(sys.argv[1]), rows_per_shard=300, progress=progress)
 """
@@ -196,7 +199,50 @@ def test_a_killed_preparation_is_continued_by_the_same_call(original, tmp_path):
     assert verify(folder) == Manifest.read(original)
     after = changed_times(folder)
     assert {name: after[name] for name in before} == before
-    assert not list(folder.glob("*.partial")) + list(folder.glob(".*.partial"))
+    assert {path.name for path in folder.glob(".*")} == {".lock"}
+
+
+def test_parts_that_were_read_before_a_kill_are_not_read_again(tmp_path):
+    """The third part kills; the same call then reads it and no other, and leaves what an undisturbed one leaves."""
+    read: list[int] = []
+
+    class Once(Part):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        @property
+        def rows(self) -> int:
+            return 40
+
+        def read(self) -> Examples:
+            read.append(self.number)
+            if read == [0, 1, 2]:
+                raise KeyboardInterrupt
+            values = np.arange(80, dtype=np.float32).reshape(40, 2) + 100 * self.number
+            return Examples(values, np.full(40, self.number))
+
+    class Source(rings.Config):
+        def open(self) -> Opened:
+            rows = np.arange(160).reshape(40, 4).T.copy()  # each split from all parts; the last fourth in none
+            return Opened([Once(i) for i in range(4)], dict(zip(SPLITS, rows, strict=False)))
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Source(), tmp_path / "a", rows_per_shard=16)
+    folder = prepare(Source(), tmp_path / "a", rows_per_shard=16)
+    assert read == [0, 1, 2, 2, 3]
+    assert verify(folder) == verify(prepare(Source(), tmp_path / "b", rows_per_shard=16))
+    manifest = Manifest.read(folder)
+    assert manifest.labels == 4
+    for first, split in enumerate(SPLITS):
+        rows = read_rows(folder, manifest, split, 0, 40)
+        numbers = rows.labels * 40 + (rows.raw[:, 0].astype(int) - 100 * rows.labels) // 2
+        assert sorted(numbers.tolist()) == list(range(first, 160, 4))
+
+
+def test_another_preparation_takes_nothing_from_one_that_was_killed(tmp_path):
+    (tmp_path / "rings-1-1000" / ".work-0" / "nested").mkdir(parents=True)
+    folder = prepare(SOURCE, tmp_path, rows_per_shard=ROWS)
+    assert not list(folder.glob(".work*"))
 
 
 def test_a_root_that_cannot_be_written_is_named(tmp_path):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def publish(path: Path, content: bytes) -> None:
+def publish(path: Path, content: bytes | memoryview) -> None:
     """Write beside `path`, flush to the disk, and rename: a kill or a power cut leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.partial")
     with temporary.open("wb") as file:

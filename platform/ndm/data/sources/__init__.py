@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from ndm import registry
 from ndm.data.sources._base import Examples as Examples
+from ndm.data.sources._base import Opened as Opened
+from ndm.data.sources._base import Part as Part
 from ndm.data.sources._base import SourceConfig as SourceConfig
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
-"""What a source of data is: raw examples of three disjoint splits, and a name and version that identify them."""
+"""What a source of data is: rows in parts, which of them are in which split, and a name and version for all of it."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,52 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples of one split, as stored: not scaled, not augmented."""
+    """Some examples, as stored: not scaled, not augmented."""
 
     raw: NDArray[np.uint8] | NDArray[np.float32]
     """[N, *shape]."""
     labels: NDArray[np.int64]
     """[N], numbers of classes from 0."""
-    levels: int
-    """Values a stored number can take, 0 .. levels - 1; 0 for continuous float32 data."""
+
+
+class Part(ABC):
+    """Some consecutive rows of a source, which a task reads on its own; plain data, so that it can be sent."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """How many, above zero; known before they are read."""
+
+    @abstractmethod
+    def read(self) -> Examples:
+        """The rows, in their order.
+
+        Raises:
+            UserError: what is found is not what the source promises.
+        """
+
+
+@dataclass(frozen=True)
+class Held(Part):
+    """Rows that are in memory."""
+
+    examples: Examples
+
+    @property
+    def rows(self) -> int:
+        return len(self.examples.labels)
+
+    def read(self) -> Examples:
+        return self.examples
+
+
+class Opened(NamedTuple):
+    """A source that was found to be there."""
+
+    parts: Sequence[Part]
+    """Their rows, laid end to end, are numbered from 0."""
+    splits: Mapping[str, NDArray[np.int64]]
+    """Row numbers of the splits "train", "validation" and "test", disjoint, none empty."""
 
 
 class SourceConfig(registry.Config):
@@ -42,16 +81,16 @@ class SourceConfig(registry.Config):
     @property
     @abstractmethod
     def levels(self) -> int:
-        """Values a stored number can take, as in `Examples`."""
+        """Values a stored number can take, 0 .. levels - 1; 0 for continuous float32 data."""
 
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """{"name", "version"}: equal identities have equal examples. Both are fit for a folder's name."""
 
     @abstractmethod
-    def load(self) -> dict[str, Examples]:
-        """The examples of the splits "train", "validation" and "test".
+    def open(self) -> Opened:
+        """Find the data, and check all that can be seen without decoding them.
 
         Raises:
-            UserError: what was found is not the data set that the identity promises.
+            UserError: they are not there, or not the data set that the identity promises.
         """

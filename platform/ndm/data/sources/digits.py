@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndm.data.permutation import permutation
-from ndm.data.sources._base import Examples, SourceConfig
+from ndm.data.sources._base import Examples, Held, Opened, SourceConfig
 from ndm.errors import UserError
 
 COUNT = 1797
@@ -39,17 +39,14 @@ class Config(SourceConfig):
     def identity(self) -> dict[str, str]:
         return {"name": "digits", "version": "1"}
 
-    def load(self) -> dict[str, Examples]:
+    def open(self) -> Opened:
         from sklearn.datasets import load_digits  # a second to import; only preparation needs it
 
         bunch: Any = load_digits()
         raw, labels = validate(bunch.images), bunch.target.astype(np.int64)
-        order, splits, start = permutation(COUNT, "digits", SEED), {}, 0
-        for split, size in SIZES.items():
-            rows = order[start : start + size]
-            splits[split] = Examples(raw[rows], labels[rows], LEVELS)
-            start += size
-        return splits
+        ends = np.cumsum(list(SIZES.values()))[:-1]
+        rows = np.split(permutation(COUNT, "digits", SEED), ends)
+        return Opened([Held(Examples(raw, labels))], dict(zip(SIZES, rows, strict=True)))
 
 
 def validate(images: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ndm.data.permutation import words
-from ndm.data.sources._base import Examples, SourceConfig
+from ndm.data.sources._base import Examples, Held, Opened, SourceConfig
 
 MODES = 8
 RADIUS = 2.0
@@ -39,9 +39,11 @@ class Config(SourceConfig):
     def identity(self) -> dict[str, str]:
         return {"name": "rings", "version": f"1-{self.examples}"}
 
-    def load(self) -> dict[str, Examples]:
+    def open(self) -> Opened:
         sizes = {"train": self.examples, "validation": HELD_OUT, "test": HELD_OUT}
-        return {split: draw(size, split) for split, size in sizes.items()}
+        parts = [Held(draw(size, split)) for split, size in sizes.items()]
+        rows = np.split(np.arange(sum(sizes.values())), np.cumsum(list(sizes.values()))[:-1])
+        return Opened(parts, dict(zip(sizes, rows, strict=True)))
 
 
 def draw(count: int, split: str) -> Examples:
@@ -51,7 +53,7 @@ def draw(count: int, split: str) -> Examples:
     uniform = ((word[:, 1:] >> np.uint64(11)) + 0.5) * 2.0**-53
     radius, angle = np.sqrt(-2 * np.log(uniform[:, 0])), 2 * np.pi * uniform[:, 1]
     normal = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return Examples((CENTRES[labels] + SD * normal).astype(np.float32), labels, levels=0)
+    return Examples((CENTRES[labels] + SD * normal).astype(np.float32), labels)
 
 
 def log_density(x: NDArray[np.floating]) -> NDArray[np.float64]:
