@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def shown(value: Any) -> str:
     """A value as it would be typed, cut where it is long."""
     plain = isinstance(value, str) and value.isprintable()
     text = value if plain else json.dumps(value, separators=(",", ":")) if _is_plain(value) else ascii(value)
+    text = re.sub(r"(://).*(@)|(://[^?#]*[?#]).*", r"\1\3...\2", text)  # where a URI may have a password
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 

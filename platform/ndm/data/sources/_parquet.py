@@ -1,0 +1,84 @@
+"""Pictures in Parquet files as Hugging Face keeps them: a column `image`, a struct of bytes and path, and `label`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ndm.data.sources._base import Examples, Part
+from ndm.data.sources._files import File
+from ndm.data.sources._pictures import ROWS, Form, decode
+from ndm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Groups(Part):
+    """Some neighbouring row groups of a file."""
+
+    file: File
+    groups: tuple[int, ...]
+    count: int
+    form: Form
+    classes: int
+
+    @property
+    def rows(self) -> int:
+        return self.count
+
+    def read(self) -> Examples:
+        raw, labels = np.empty((self.count, *self.form.shape), np.uint8), np.empty(self.count, np.int64)
+        row = 0
+        with parquet(self.file) as file:
+            for group in self.groups:
+                table = file.read_row_group(group, columns=["image.bytes", "label"], use_threads=False)
+                for image, label in zip(table.column("image"), table.column("label"), strict=True):
+                    where, content, number = f"Row {row} of {self.file}", image.as_py(), label.as_py()
+                    content = content and content["bytes"]
+                    if not content or not isinstance(number, int) or not 0 <= number < self.classes:
+                        raise UserError(
+                            f"{where} has the label {number} and {len(content or b'')} bytes of a picture, expected "
+                            f"a label from 0 to {self.classes - 1} and a picture; fetch the file again."
+                        )
+                    raw[row], labels[row] = decode(content, self.form, where), number
+                    row += 1
+        assert row == self.count, "the row groups have the rows that they announce"
+        return Examples(raw, labels)
+
+
+def parts(file: File, form: Form, classes: int) -> list[Groups]:
+    """Parts of neighbouring row groups, up to ROWS rows of them or one group.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    with parquet(file) as content:
+        schema = content.schema_arrow
+        struct = schema.field("image").type if "image" in schema.names else None
+        if struct is None or not pa.types.is_struct(struct) or "bytes" not in [f.name for f in struct]:
+            raise UserError(f"{file} has no column image with bytes in it; its columns are {', '.join(schema.names)}.")
+        if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
+            raise UserError(f"{file} has no column label of whole numbers; its columns are {', '.join(schema.names)}.")
+        sizes = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
+    runs: list[list[int]] = []
+    for group, size in enumerate(sizes):
+        if size == 0:
+            continue
+        if runs and sum(sizes[k] for k in runs[-1]) + size <= ROWS:
+            runs[-1].append(group)
+        else:
+            runs.append([group])
+    return [Groups(file, tuple(run), sum(sizes[k] for k in run), form, classes) for run in runs]
+
+
+@contextmanager
+def parquet(file: File) -> Iterator[Any]:
+    """The Parquet file; UserError where it is none or damaged."""
+    with file.open() as stream:
+        try:
+            yield pq.ParquetFile(stream)
+        except pa.ArrowException:
+            raise UserError(f"{file} is not a whole Parquet file; fetch it again.") from None
