@@ -1,10 +1,12 @@
 """A tiny model with random weights, for what is tested beside the mathematics."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from originals import WRITERS
 
 from ndm import presets
 from ndm.build import build_objective
@@ -49,6 +51,17 @@ def splits_of() -> Callable[[SourceConfig], dict[str, Examples]]:
         return {split: Examples(raw[rows], labels[rows]) for split, rows in opened.splits.items()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def source_of(tmp_path_factory) -> Callable[[str], SourceConfig]:
+    """The source of a kind; one that reads files has a small original to read."""
+
+    def make(kind: str) -> SourceConfig:
+        keys = WRITERS[kind](tmp_path_factory.mktemp(kind)).keys if kind in WRITERS else {}
+        return variant("ndm.data.sources", kind).Config(**keys)
+
+    return cache(make)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from ndm.build import build_objective, build_state
 from ndm.data.manifest import Manifest
 from ndm.data.prepare import prepare
 from ndm.errors import UserError
-from ndm.registry import kinds, variant
+from ndm.registry import kinds
 from ndm.training.step import Slots, noise
 
 SHAPE, LEVELS = (1, 8, 8), 17
@@ -52,8 +52,8 @@ def test_every_preset_builds_for_its_own_data_and_its_loss_is_finite(name):
 
 
 @pytest.mark.parametrize("kind", kinds("ndm.data.sources"))
-def test_a_source_knows_the_shape_and_levels_that_its_preparation_finds(kind, tmp_path):
-    source = variant("ndm.data.sources", kind).Config()
+def test_a_source_knows_the_shape_and_levels_that_its_preparation_finds(kind, source_of, tmp_path):
+    source = source_of(kind)
     manifest = Manifest.read(prepare(source, tmp_path))
     assert (source.shape, source.levels) == (manifest.shape, manifest.levels)
 

@@ -21,8 +21,8 @@ def images() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_source_has_three_splits_of_one_form_and_a_name_fit_for_a_folder(kind, splits_of):
-    source = registry.variant("ndm.data.sources", kind).Config()
+def test_a_source_has_three_splits_of_one_form_and_a_name_fit_for_a_folder(kind, source_of, splits_of):
+    source = source_of(kind)
     splits = splits_of(source)
     assert tuple(splits) == SPLITS
     assert set(source.identity()) == {"name", "version"}
@@ -37,8 +37,8 @@ def test_a_source_has_three_splits_of_one_form_and_a_name_fit_for_a_folder(kind,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_reading_twice_gives_the_same_examples(kind, splits_of):
-    source = registry.variant("ndm.data.sources", kind).Config()
+def test_reading_twice_gives_the_same_examples(kind, source_of, splits_of):
+    source = source_of(kind)
     for a, b in zip(splits_of(source).values(), splits_of(source).values(), strict=True):
         np.testing.assert_array_equal(a.raw, b.raw)
         np.testing.assert_array_equal(a.labels, b.labels)
