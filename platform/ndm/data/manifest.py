@@ -73,6 +73,11 @@ class Manifest(Record):
         """Bytes of one raw example."""
         return self.dimensions * np.dtype(self.dtype).itemsize
 
+    @property
+    def bytes(self) -> int:
+        """Of all shards."""
+        return sum(shard.bytes for entries in self.splits.values() for shard in entries)
+
     def shards(self, split: str) -> tuple[Shard, ...]:
         """The files of a split, in the order of its rows.
 

@@ -8,7 +8,7 @@ uncompressed page is read at the speed of a copy. Numbers are little-endian.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,17 +109,20 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
     return Rows(raw, table.column("label").to_numpy(), table.column("index").to_numpy())
 
 
-def verify(folder: Path) -> Manifest:
-    """The manifest, after reading every byte of every shard and hashing what lies in it.
+def verify(folder: Path, progress: Callable[[int, int], None] | None = None) -> Manifest:
+    """The manifest, after reading every byte of every shard and hashing what lies in it; `progress` counts bytes.
 
     Raises:
         UserError: naming the first shard that differs.
     """
-    manifest = Manifest.read(folder)
+    manifest, done = Manifest.read(folder), 0
     for split in manifest.splits:
         for shard in manifest.shards(split):
             if read_shard(folder, manifest, shard).content_sha256() != shard.content_sha256:
                 raise damaged(folder, shard, "its examples are not those of the manifest")
+            done += shard.bytes
+            if progress is not None:
+                progress(done, manifest.bytes)
     return manifest
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from ndm.data.ingest import READERS, TASK_CPUS
 from ndm.runtime.channel import Channel
 from ndm.runtime.worker import Task, work
 
@@ -36,12 +35,10 @@ def fit(
         RuntimeError: a worker failed twice in the same way.
         ray.train.TrainingFailedError: workers died too often.
     """
-    # A worker that held a whole CPU would starve its own readers for ever.
-    resources = {"CPU": 1 - READERS * TASK_CPUS, "GPU": float(gpu)}
     trainer = TorchTrainer(
         work,
         train_loop_config={"task": task},
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=resources),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=gpu),
         run_config=ray.train.RunConfig(
             name=f"{task.run.name}-{time.time_ns()}",  # never reused: our own checkpoints decide what is resumed
             storage_path=str(ray_folder),
