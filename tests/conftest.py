@@ -18,8 +18,8 @@ def _same_weights_every_time() -> None:
 
 @pytest.fixture(scope="session")
 def embedded_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Ray with four CPUs, kept to the end: Ray Data waits for ever in the second Ray of a process."""
-    with session(tmp_path_factory.mktemp("ray"), 4):
+    """A Ray for two workers, kept to the end: Ray Data waits for ever in the second Ray of a process."""
+    with session(tmp_path_factory.mktemp("ray"), 2):
         yield
 
 

@@ -116,7 +116,7 @@ def test_a_world_that_does_not_fit_is_refused_at_once(folder):
 def test_a_fifth_of_a_cpu_is_enough(folder):
     """What the launcher has to leave free of a machine that the training workers hold."""
 
-    @ray.remote(num_cpus=4 - ingest.READERS * ingest.TASK_CPUS)
+    @ray.remote(num_cpus=ray.cluster_resources()["CPU"] - ingest.READERS * ingest.TASK_CPUS)
     class Worker:
         def ready(self) -> bool:
             return True
