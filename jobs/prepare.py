@@ -3,6 +3,7 @@
 Idempotent: an interrupted preparation goes on, a finished one is checked and left alone.
 """
 
+import os
 import sys
 from argparse import Namespace
 
@@ -15,18 +16,23 @@ def main(options: Namespace) -> None:
     from ndm import presets
     from ndm.data.manifest import check
     from ndm.data.prepare import prepare
+    from ndm.runtime.spread import spread
     from ndm.terminal import Terminal
 
     experiment, terminal = presets.load(options.experiment, options.overrides), Terminal()
-    folder = prepare(
-        experiment.data, Path(experiment.storage.root) / "data", progress=terminal.count("preparing examples")
-    )
+    root, progress = Path(experiment.storage.root).absolute(), terminal.count("preparing examples")
+    folder = prepare(experiment.data, root / "data", progress=progress, each=spread(root))
     manifest = check(folder)
     rows = [
         (split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits
     ]
     terminal.table(
-        [("data set", f"{manifest.name} {manifest.version}"), *rows, ("hash", manifest.hash), ("in", str(folder))]
+        [
+            ("data set", f"{manifest.name} {manifest.version}"),
+            *rows,
+            ("hash", manifest.hash),
+            ("in", os.path.relpath(folder)),
+        ]
     )
 
 

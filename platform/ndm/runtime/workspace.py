@@ -13,6 +13,7 @@ from ndm.data.manifest import Manifest, check
 from ndm.data.prepare import prepare
 from ndm.evaluation.cost import cost
 from ndm.runs import RunFolder
+from ndm.runtime.spread import spread
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool, Status
 
@@ -43,7 +44,8 @@ class Workspace:
             UserError: the data cannot be prepared or are damaged.
         """
         root = folder.path.parent
-        data = prepare(experiment.data, root / "data", progress=terminal.count("preparing examples"), verify=False)
+        progress = terminal.count("preparing examples")
+        data = prepare(experiment.data, root / "data", progress=progress, verify=False, each=spread(root))
         return cls(experiment, root, folder, data, check(data), terminal, checkpoint)
 
     def tracking_uri(self) -> str:
