@@ -170,10 +170,16 @@ class Experiment(Config):
     def flat(self, *, deciding: bool | None = None) -> dict[str, Any]:
         """Dotted keys to leaf values: all, those that decide the result, or (False) only the others."""
         leaves = flatten(self.model_dump(mode="json"))
-        return {k: v for k, v in leaves.items() if deciding is None or (k.partition(".")[0] not in WHERE) is deciding}
+        return {key: value for key, value in leaves.items() if deciding is None or _decides(key) is deciding}
 
 
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
+PLACES = frozenset({"data.path", "data.verify"})
+"""Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+
+
+def _decides(key: str) -> bool:
+    return key.partition(".")[0] not in WHERE and key not in PLACES
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -216,9 +216,10 @@ def test_a_damaged_shard_stops_the_training_by_name_and_the_remedy_works(tmp_pat
     root, run = tmp_path / "runs", tmp_path / "runs" / "rings"
     prepare(presets.load(RINGS[0], RINGS[1:]).data, root / "data")
     flip(root / "data" / "rings-1-2048" / "train-00000.parquet")
-    sentence = refusal(tmp_path, "train", *RINGS)
-    assert "The shard train-00000.parquet of the data set rings-1-2048 is damaged" in sentence
-    assert "prepare it again with: ndm prepare" in sentence
+    early, sentence = refusal(tmp_path, "train", *RINGS, "data.verify=full"), refusal(tmp_path, "train", *RINGS)
+    for said in (early, sentence):
+        assert "The shard train-00000.parquet of the data set rings-1-2048 is damaged" in said
+        assert "prepare it again with: ndm prepare" in said
     assert Tracked(root).run.info.status == "FAILED"
     failed = (run / "spool.jsonl").read_bytes()
 

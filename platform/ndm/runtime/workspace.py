@@ -11,6 +11,7 @@ from ndm.build import build_objective
 from ndm.config import Experiment
 from ndm.data.manifest import Manifest, check
 from ndm.data.prepare import prepare
+from ndm.data.shards import verify
 from ndm.evaluation.cost import cost
 from ndm.runs import RunFolder
 from ndm.runtime.spread import spread
@@ -46,7 +47,9 @@ class Workspace:
         root = folder.path.parent
         progress = terminal.count("preparing examples")
         data = prepare(experiment.data, root / "data", progress=progress, verify=False, each=spread(root))
-        return cls(experiment, root, folder, data, check(data), terminal, checkpoint)
+        full = experiment.data.verify == "full"
+        manifest = verify(data, terminal.count("verifying bytes")) if full else check(data)
+        return cls(experiment, root, folder, data, manifest, terminal, checkpoint)
 
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)

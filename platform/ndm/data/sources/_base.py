@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,8 @@ class SourceConfig(registry.Config):
 
     streams: int = Field(default=8, gt=0)
     """Canonical streams that the training examples are read in; the number of workers divides it."""
+    verify: Literal["sizes", "full"] = "sizes"
+    """What is checked before a verb begins: every shard's size, or every byte. What is read is verified anyway."""
 
     rows_per_shard: ClassVar[int] = 4096
     """Examples in a file; a property of the source, not of an experiment."""
