@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from commands import (
     REPOSITORY,
     TINY,
+    Command,
     Tracked,
     Trained,
     checkpoints,
@@ -161,10 +163,19 @@ def test_the_same_command_again_says_the_same_and_trains_nothing(trained: Traine
     assert again.output.splitlines()[1:] == trained.output.splitlines()[-len(again.output.splitlines()) + 1 :]
 
 
-def test_one_worker_computes_what_two_compute(trained: Trained, tmp_path: Path) -> None:
-    here(tmp_path, "train", *TINY, "scaling.workers=1", "run.name=alone")
+def test_one_worker_killed_and_two_that_resume_compute_what_two_compute(trained: Trained, tmp_path: Path) -> None:
+    """The same examples in the same batches, so the same curves up to the order of sums."""
     alone = tmp_path / "runs" / "alone"
-    for key in ("train/bits_per_dim", "train/diffusion", "train/learning_rate", "validation/bits_per_dim"):
+    slowly = ("run.name=alone", "monitor.validate_every=640", "monitor.validation_draws=150")
+    with Command(tmp_path, "train", *TINY, *slowly, "scaling.workers=1") as command:
+        command.until(lambda: len(records(alone, "train/bits_per_dim")) >= 3 + random.randrange(3))
+        command.kill()
+    assert checkpoints(alone)[-1] < 5120
+    here(tmp_path, "train", *TINY, "run.name=alone", "scaling.workers=2")
+    checksums = records(alone, "train/examples_checksum")
+    assert checksums == records(trained.run, "train/examples_checksum")
+    assert len({value for _, value in checksums}) == 8
+    for key in ("train/bits_per_dim", "train/diffusion", "train/learning_rate"):
         one, two = dict(records(alone, key)), dict(records(trained.run, key))
         assert one.keys() == two.keys()
         assert [one[step] for step in one] == pytest.approx([two[step] for step in one], abs=BITS)

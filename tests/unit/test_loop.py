@@ -18,7 +18,7 @@ from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
+from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
@@ -40,6 +40,7 @@ IMAGES = 24
 class Batch:
     position: int
     raw: Tensor
+    index: Tensor
 
 
 def examples(stream: str, start: int, count: int) -> Tensor:
@@ -50,8 +51,8 @@ def examples(stream: str, start: int, count: int) -> Tensor:
 def batches(experiment: Experiment, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
     size = experiment.training.batch_size
     for position in range(start, experiment.training.examples, size):
-        whole = examples("train", position, size)
-        yield Batch(position, whole.chunk(world)[rank].clone())
+        whole, index = examples("train", position, size), torch.arange(position, position + size)
+        yield Batch(position, whole.chunk(world)[rank].clone(), index.chunk(world)[rank])
 
 
 def make(*overrides: str) -> tuple[Experiment, State]:
@@ -281,6 +282,18 @@ def test_the_slots_of_the_workers_are_those_of_one():
     assert not torch.equal(whole.epsilon, whole.epsilon_0)
 
 
+def test_the_checksum_of_a_batch_is_that_of_its_parts_and_of_no_other_batch():
+    rows = torch.randperm(10**6, generator=torch.Generator().manual_seed(1))[:24]
+    whole = checksum(rows, Slots(640, 24, 0, 24))
+    parts = [checksum(rows[i : i + 6], Slots(640, 24, i, 6)) for i in range(0, 24, 6)]
+    assert sum(parts) % 2**32 == whole
+    swapped, other = rows.clone(), rows.clone()
+    swapped[[3, 20]] = rows[[20, 3]]
+    other[7] += 1
+    found = {checksum(r, Slots(p, 24, 0, 24)) for r, p in ((rows, 640), (swapped, 640), (other, 640), (rows, 664))}
+    assert len(found) == 4
+
+
 # Two real processes
 
 
@@ -316,6 +329,7 @@ def test_two_workers_train_like_one(tmp_path):
         assert event[0] == known[0]
         if isinstance(known[-1], dict):
             assert event[1] == pytest.approx(known[1], rel=3e-5)
+            assert event[1].get("train/examples_checksum") == known[1].get("train/examples_checksum")
     # The other worker sees the same, but for the norm before the average, and draws no samples.
     assert [event[0] for event in found[1]["events"]] == [
         e.position for e in alone.events if not isinstance(e, Sampled)

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from pydantic import Field, model_validator
@@ -104,6 +105,11 @@ class Batch(Protocol):
         """Stored values of the part, [b, *shape]."""
         ...
 
+    @property
+    def index(self) -> Tensor:
+        """Row numbers of the part in the split, [b], int64."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
@@ -133,7 +139,7 @@ class Loop:
         size = self.training.batch_size
         part = size // self.world
         sums, norms = torch.zeros(3, dtype=torch.float64, device=self.device), torch.zeros((), device=self.device)
-        steps, busy, began = 0, 0.0, time.perf_counter()
+        steps, seen, busy, began = 0, 0, 0.0, time.perf_counter()
         for batch in batches:
             assert batch.position == state.position, "the order of examples and the state disagree"
             slots = Slots(batch.position, size, self.rank * part, part)
@@ -150,13 +156,16 @@ class Loop:
             sums += done.terms
             norms += done.gradient_norm
             steps += 1
+            seen += checksum(batch.index, slots)
             final = end >= self.training.examples
 
             def due(every: int, before: int = before, end: int = end, final: bool = final) -> bool:
                 return final or end // every > before // every
 
             if due(self.monitor.log_every):
-                metrics = _metrics("train", self._mean(sums, steps * part), model)
+                total = self._total([*sums, steps * part, seen % WORDS])
+                metrics = _metrics("train", total[:3] / total[3], model)
+                metrics["train/examples_checksum"] = total[4].item() % WORDS
                 metrics["train/gradient_norm"] = norms.item() / steps
                 metrics["train/learning_rate"] = rate
                 busy += time.perf_counter() - began
@@ -164,7 +173,7 @@ class Loop:
                 yield Logged(end, metrics)
                 sums.zero_()
                 norms.zero_()
-                steps, busy, began = 0, 0.0, time.perf_counter()
+                steps, seen, busy, began = 0, 0, 0.0, time.perf_counter()
             if due(self.monitor.validate_every):
                 busy += time.perf_counter() - began
                 yield Logged(end, _metrics("validation", self._validate(state), model))
@@ -181,12 +190,12 @@ class Loop:
                 yield Stopped(end)
                 return
 
-    def _mean(self, sums: Tensor, count: int) -> Tensor:
-        """Mean of the per-example sums over all workers, shape [3]."""
-        total = torch.cat([sums, sums.new_tensor([count])])
+    def _total(self, values: Sequence[Tensor | int]) -> Tensor:
+        """Sums of the values over all workers, float64."""
+        total = torch.tensor([float(value) for value in values], dtype=torch.float64, device=self.device)
         if self.world > 1:
             dist.all_reduce(total)  # pyright: ignore[reportUnknownMemberType]
-        return (total[:3] / total[3]).cpu()
+        return total.cpu()
 
     def _validate(self, state: State) -> Tensor:
         """Mean terms of the bound of the averaged weights on the validation images of all workers, shape [3]."""
@@ -202,13 +211,29 @@ class Loop:
                 draws=self.monitor.validation_draws,
             )
             sums += torch.stack([term.sum() for term in terms])
-        return self._mean(sums, len(self.validation))
+        total = self._total([*sums, len(self.validation)])
+        return total[:3] / total[3]
 
     def _agree_to_stop(self) -> bool:
         flag = torch.tensor([float(self.rank == 0 and self.should_stop())], device=self.device)
         if self.world > 1:
             dist.broadcast(flag, 0)
         return bool(flag.item())
+
+
+WORDS = 2**32
+GOLDEN, SILVER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd; the bits of a row go everywhere
+
+
+def checksum(index: Tensor, slots: Slots) -> int:
+    """A number below 2^32 of which row stands in which slot; the parts of a global batch add up, modulo 2^32.
+
+    Equal examples in equal order have equal numbers on any number of workers, which a log can show.
+    """
+    place = np.arange(slots.first, slots.first + slots.count, dtype=np.uint64) + np.uint64(slots.position)
+    words = (index.numpy().astype(np.uint64) * GOLDEN) ^ (place * SILVER)
+    words = (words ^ (words >> np.uint64(29))) * GOLDEN
+    return int((words >> np.uint64(32)).sum()) % WORDS
 
 
 def _metrics(split: str, means: Tensor, model: Model) -> dict[str, float]:
