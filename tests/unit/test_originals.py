@@ -20,9 +20,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ndm import presets
+from ndm.data import places
 from ndm.data.prepare import prepare
 from ndm.data.shards import read_rows, verify
-from ndm.data.sources import _files, _npy, _pickles, _pictures, _stores, photos
+from ndm.data.sources import _npy, _pickles, _pictures, _stores, photos
 from ndm.errors import UserError
 from ndm.registry import variant
 
@@ -302,7 +303,7 @@ def test_an_array_that_ends_too_early_is_a_sentence(tmp_path):
         with zipfile.ZipFile(tmp_path / "a.npz", "w", stored) as archive:
             archive.writestr("data.npy", content[:-64])
             archive.writestr("zz.npy", bytes(1000))
-        array = _npy.array(_files.place(str(tmp_path / "a.npz"), "").file(), "data.npy")
+        array = _npy.array(places.place(str(tmp_path / "a.npz"), "").file(), "data.npy")
         sentence(lambda array=array: array.read(30, 40), "ends before row 40 of 40")
 
 
@@ -524,7 +525,7 @@ def test_a_member_of_a_zip_that_cannot_be_unpacked_is_a_sentence(tmp_path):
     content = bytearray(originals.zipped({"a.png": bytes(range(256)) * 9, "b.png": b"b"}))
     content[60] ^= 0xFF
     (tmp_path / "a.zip").write_bytes(content)
-    store, members = _stores.opened(_files.place(str(tmp_path / "a.zip"), ""))
+    store, members = _stores.opened(places.place(str(tmp_path / "a.zip"), ""))
     sentence(lambda: list(store.read(members)), "a.zip", "a.png cannot be unpacked")
 
 

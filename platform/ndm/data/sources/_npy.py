@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ndm.data.sources._files import File
+from ndm.data.places import File
 from ndm.errors import UserError
 
 LOCAL_HEADER = 30

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ndm.data import places
 from ndm.data.permutation import permutation
-from ndm.data.sources import _files
-from ndm.data.sources._files import File
+from ndm.data.places import File
 from ndm.data.sources._published import SEED, Located
 from ndm.errors import UserError
 
@@ -24,7 +24,7 @@ class Own(Located):
     def version(self, files: Mapping[str, File], *about: object) -> str:
         """Of these files, with all that decides what is made of them."""
         drawn = ("tenth" if size is None else size for size in (self.held_out, self.test))
-        return "-".join(map(str, (_files.fingerprint(files), *about, *drawn)))
+        return "-".join(map(str, (places.fingerprint(files), *about, *drawn)))
 
     def rows(self, counts: Mapping[str, int]) -> Mapping[str, NDArray[np.int64]]:
         """Row numbers of the splits, of files with so many rows one after another: {"data": N} or by split.

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ndm.data.places import File
 from ndm.data.sources._base import Examples, Part
-from ndm.data.sources._files import File
 from ndm.data.sources._pictures import ROWS, Form, decode
 from ndm.errors import UserError
 

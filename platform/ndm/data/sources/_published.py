@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from ndm.data import places
 from ndm.data.permutation import permutation
-from ndm.data.sources import _files
+from ndm.data.places import File, Place
 from ndm.data.sources._base import SourceConfig
-from ndm.data.sources._files import File, Place
 from ndm.errors import UserError
 
 SEED = 20250101
 
-DataPath = Annotated[str, AfterValidator(_files.without_secrets)]
+DataPath = Annotated[str, AfterValidator(places.without_secrets)]
 
 
 class Located(SourceConfig):
@@ -48,7 +48,7 @@ class Published(Located):
         """The files that hold the data, by name; UserError where they are not there."""
 
     def identity(self) -> dict[str, str]:
-        version = "1" if self.originals else f"any-{_files.fingerprint(self.files())}"
+        version = "1" if self.originals else f"any-{places.fingerprint(self.files())}"
         return {"name": self.title, "version": f"{version}-{self.held_out}"}
 
     def splits(self, train: int, test: int) -> Mapping[str, NDArray[np.int64]]:

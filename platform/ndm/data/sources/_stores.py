@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ndm.data.sources._files import REMEDY, File, Place
+from ndm.data.places import REMEDY, File, Place
 from ndm.errors import UserError
 
 LONGEST_READ = 16 * 2**20

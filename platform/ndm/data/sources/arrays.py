@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from ndm.data.sources import _files, _npy
+from ndm.data import places
+from ndm.data.sources import _npy
 from ndm.data.sources._base import SPLITS, Examples, Opened, Part
 from ndm.data.sources._npy import Array
 from ndm.data.sources._own import Own
@@ -82,9 +83,9 @@ class Config(Own):
         file = self.file()
         return {"name": "arrays", "version": self.version({file.name: file}, self.find().layout)}
 
-    def file(self) -> _files.File:
+    def file(self) -> places.File:
         """The file that holds the arrays."""
-        place = _files.place(self.path, "a .npy or .npz file of images or points")
+        place = places.place(self.path, "a .npy or .npz file of images or points")
         if not place.name.endswith((".npy", ".npz")) or place.kind() != "file":
             raise UserError(f"{place} is no .npy or .npz file; give one as data.path=...")
         return place.file()

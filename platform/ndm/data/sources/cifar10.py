@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from ndm.data.sources import _files, _pickles, _stores
+from ndm.data import places
+from ndm.data.places import File
+from ndm.data.sources import _pickles, _stores
 from ndm.data.sources._base import Examples, Opened, Part
-from ndm.data.sources._files import File
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Store
 from ndm.errors import UserError
@@ -91,7 +92,7 @@ class Config(Published):
         Raises:
             UserError: there is no place, or one of the batches is not in it.
         """
-        place = _files.place(self.path, WANTED)
+        place = places.place(self.path, WANTED)
         store, members = _stores.opened(place, depth=1, packed=True)
         named = {member.base: member for member in members}
         for suffix in (".bin", ""):

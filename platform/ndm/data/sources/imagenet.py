@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ndm.data.sources import _files, _parquet, _pictures
+from ndm.data import places
+from ndm.data.places import File
+from ndm.data.sources import _parquet, _pictures
 from ndm.data.sources._base import Opened, Part
-from ndm.data.sources._files import File
 from ndm.data.sources._pictures import Filter, Form
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Tar
@@ -58,7 +59,7 @@ class Config(Published):
 
     def files(self) -> Mapping[str, File]:
         wanted = "train-*.parquet and validation-*.parquet" if self.form == "parquet" else f"{TRAIN} and {VALIDATION}"
-        place = _files.place(self.path, f"the folder of {wanted}")
+        place = places.place(self.path, f"the folder of {wanted}")
         there = {file.name: file for file in place.files(depth=1).values()} if place.kind() == "folder" else {}
         if self.form == "parquet":
             found = {name: file for name, file in there.items() if re.fullmatch(PARQUET, name)}

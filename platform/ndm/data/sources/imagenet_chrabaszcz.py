@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ndm.data.sources import _files, _npy, _pickles
+from ndm.data import places
+from ndm.data.places import File
+from ndm.data.sources import _npy, _pickles
 from ndm.data.sources._base import Examples, Opened, Part
-from ndm.data.sources._files import File
 from ndm.data.sources._npy import Array
 from ndm.data.sources._published import Published, missing
 from ndm.errors import UserError
@@ -84,7 +85,7 @@ class Config(Published):
         wanted = (
             f"the folder of train_data_batch_1.npz .. train_data_batch_10.npz and val_data.npz of {self.size} pixels"
         )
-        place = _files.place(self.path, wanted)
+        place = places.place(self.path, wanted)
         there = {file.name: file for file in place.files(depth=1).values()} if place.kind() == "folder" else {}
         found: dict[str, File] = {}
         for name in BATCHES:

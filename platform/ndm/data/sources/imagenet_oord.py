@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from ndm.data.sources import _files, _pictures, _stores
+from ndm.data import places
+from ndm.data.places import File, Place
+from ndm.data.sources import _pictures, _stores
 from ndm.data.sources._base import Opened
-from ndm.data.sources._files import File, Place
 from ndm.data.sources._pictures import Form
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Store
@@ -48,7 +49,7 @@ class Config(Published):
             UserError: they are not there.
         """
         names = [f"{split}_{self.size}x{self.size}" for split in ROWS]
-        place = _files.place(self.path, f"the folder of {names[0]}.tar and {names[1]}.tar")
+        place = places.place(self.path, f"the folder of {names[0]}.tar and {names[1]}.tar")
         return [pngs(place, name) for name in names]
 
     def open(self) -> Opened:

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from ndm.data.sources import _files, _pictures, _stores
+from ndm.data import places
+from ndm.data.sources import _pictures, _stores
 from ndm.data.sources._base import SPLITS, Opened
 from ndm.data.sources._own import Own
 from ndm.data.sources._pictures import SUFFIXES, Crop, Filter, Form
@@ -52,7 +53,7 @@ class Config(Own):
         Raises:
             UserError: there are none.
         """
-        place = _files.place(self.path, "a folder, zip or tar of images")
+        place = places.place(self.path, "a folder, zip or tar of images")
         store, members = _stores.opened(place, depth=None)
         if found := [member for member in members if member.name.lower().endswith(SUFFIXES)]:
             return store, found

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ndm.data.sources import _files
+from ndm.data import places
+from ndm.data.places import File
 from ndm.data.sources._base import Examples, Opened, Part
-from ndm.data.sources._files import File
 from ndm.data.sources._published import Published, missing
 from ndm.errors import UserError
 
@@ -78,7 +78,7 @@ class Config(Published):
         return "mnist-binarised" if self.binarised else "mnist"
 
     def files(self) -> Mapping[str, File]:
-        place = _files.place(self.path, WANTED)
+        place = places.place(self.path, WANTED)
         there = {file.name: file for file in place.files(depth=1).values()} if place.kind() == "folder" else {}
         found: dict[str, File] = {}
         for name in MD5:
