@@ -15,13 +15,11 @@ def main(options: Namespace) -> None:
 
     from ndm import presets
     from ndm.data.manifest import check
-    from ndm.data.prepare import prepare
-    from ndm.runtime.spread import spread
+    from ndm.runtime.workspace import data_of
     from ndm.terminal import Terminal
 
     experiment, terminal = presets.load(options.experiment, options.overrides), Terminal()
-    root, progress = Path(experiment.storage.root).absolute(), terminal.count("preparing examples")
-    folder = prepare(experiment.data, root / "data", progress=progress, each=spread(root))
+    folder = data_of(experiment, Path(experiment.storage.root).absolute(), terminal, verify=True)
     manifest = check(folder)
     rows = [
         (split, f"{manifest.rows(split)} examples in {len(manifest.splits[split])} shards") for split in manifest.splits
@@ -31,7 +29,7 @@ def main(options: Namespace) -> None:
             ("data set", f"{manifest.name} {manifest.version}"),
             *rows,
             ("hash", manifest.hash),
-            ("in", os.path.relpath(folder)),
+            ("in", os.path.relpath(folder) if isinstance(folder, Path) else str(folder)),
         ]
     )
 

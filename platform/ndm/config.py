@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ndm import heads, networks, objectives, processes, sampling, schedules, transforms, volatilities
 from ndm.data import sources
+from ndm.data.places import DataPath
 from ndm.heads import DriftHead
 from ndm.likelihood.estimators import valid_name
 from ndm.quality import FEWEST
@@ -100,7 +101,11 @@ class Storage(Config):
     """Where runs are kept."""
 
     root: str = "runs"
-    """Folder of data sets, runs and the embedded tracking store."""
+    """Folder of runs, the embedded tracking store and, by default, data sets."""
+    data: DataPath | None = None
+    """Where prepared data sets are kept: a folder, or s3://bucket/prefix; by default `data` in the root."""
+    cache_bytes: int = Field(default=20 * 10**9, ge=0)
+    """Of shards from a store that are kept on each node, in `.cache` of the root."""
 
 
 class Experiment(Config):

@@ -10,13 +10,13 @@ This module imports neither Ray nor torch: a reading process has to start quickl
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import binary, gather, unbinary
@@ -32,7 +32,7 @@ SPANS = 256
 class Plan:
     """The global batches at positions start, start + batch_size, .. below stop, as rank `rank` of `world` sees them."""
 
-    folder: Path
+    folder: Folder
     manifest: Manifest
     order: Order
     start: int

@@ -12,7 +12,6 @@ an error.
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray.data
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ndm.data import blocks
 from ndm.data.blocks import Plan
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 
@@ -44,7 +44,7 @@ class Batch:
 
 
 def batches(
-    folder: Path,
+    folder: Folder,
     manifest: Manifest,
     order: Order,
     *,
@@ -58,7 +58,7 @@ def batches(
 ) -> Iterator[Batch]:
     """This rank's part of the global batches at the positions range(start, stop, batch_size), from any start.
 
-    `folder` must be readable on every node. `prefetch` is in blocks of `steps_per_block` global batches. Closing the
+    `folder`, if it is a path, is absolute and readable on every node. `prefetch` is in blocks of `steps_per_block` global batches. Closing the
     iterator stops the reading.
 
     Raises:
@@ -69,7 +69,7 @@ def batches(
     assert 0 <= rank < world
     assert order.count == manifest.rows("train"), "the order is of other data"
     steps = steps_per_block or blocks.default_steps(manifest.row_bytes, batch_size // world)
-    plan = Plan(folder.resolve(), manifest, order, start, stop, batch_size, rank, world, steps)
+    plan = Plan(folder, manifest, order, start, stop, batch_size, rank, world, steps)
     return _follow(plan, prefetch) if plan.spans else iter(())
 
 

@@ -8,12 +8,12 @@ Parquet's writer leaves it as it is.
 import hashlib
 import json
 from math import prod
-from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ndm.data.folders import Folder, content, sizes
 from ndm.errors import UserError
 
 FORMAT = 1
@@ -105,14 +105,14 @@ class Manifest(Record):
         return self.model_copy(update={"hash": self.digest()})
 
     @classmethod
-    def read(cls, folder: Path) -> "Manifest":
+    def read(cls, folder: Folder) -> "Manifest":
         """The manifest of the data set in `folder`.
 
         Raises:
             UserError: it is missing, not readable, of another format, or was changed after it was written.
         """
         try:
-            text = (folder / FILE).read_bytes()
+            text = content(folder, FILE)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"The data set {folder.name} is not prepared here; prepare it with: ndm prepare EXPERIMENT"
@@ -138,27 +138,25 @@ class Manifest(Record):
         return manifest
 
 
-def check(folder: Path) -> Manifest:
+def check(folder: Folder) -> Manifest:
     """The manifest, after a look at every shard's size; cheap. `ndm.data.shards.verify` reads every byte.
 
     Raises:
         UserError: naming the first shard that is missing or has another size.
     """
-    manifest = Manifest.read(folder)
+    manifest, there = Manifest.read(folder), sizes(folder)
     for split in manifest.splits:
         for shard in manifest.shards(split):
-            try:
-                size = (folder / shard.file).stat().st_size
-            except FileNotFoundError:
-                raise missing(folder, shard) from None
-            if size != shard.bytes:
+            if shard.file not in there:
+                raise missing(folder, shard)
+            if (size := there[shard.file]) != shard.bytes:
                 raise damaged(folder, shard, f"it has {size} bytes, the manifest says {shard.bytes}")
     return manifest
 
 
-def missing(folder: Path, shard: Shard) -> UserError:
+def missing(folder: Folder, shard: Shard) -> UserError:
     return UserError(f"The shard {shard.file} of the data set {folder.name} is missing; {REMEDY}")
 
 
-def damaged(folder: Path, shard: Shard, why: str) -> UserError:
+def damaged(folder: Folder, shard: Shard, why: str) -> UserError:
     return UserError(f"The shard {shard.file} of the data set {folder.name} is damaged: {why}; {REMEDY}")

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO, Literal, cast
+from typing import Annotated, BinaryIO, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+from pydantic import AfterValidator
 
 from ndm.errors import UserError
 
@@ -50,7 +51,7 @@ class Place:
     def kind(self) -> Literal["file", "folder"] | None:
         """What is there; None for nothing. UserError as for `reading`."""
         with reading(self):
-            info = _filesystem(self.system).get_file_info(self.path)
+            info = filesystem(self.system).get_file_info(self.path)
         if info.type == pafs.FileType.File:
             return "file"
         return "folder" if info.type == pafs.FileType.Directory else None
@@ -58,7 +59,7 @@ class Place:
     def file(self) -> "File":
         """The file that is there, with its size. UserError as for `reading`."""
         with reading(self):
-            info = _filesystem(self.system).get_file_info(self.path)
+            info = filesystem(self.system).get_file_info(self.path)
             if info.type != pafs.FileType.File:
                 raise FileNotFoundError
         return File(self.system, self.path, info.size, info.mtime_ns or 0)
@@ -70,7 +71,7 @@ class Place:
         """
         with reading(self):
             selector = pafs.FileSelector(self.path, recursive=depth is None)
-            found = _filesystem(self.system).get_file_info(selector)
+            found = filesystem(self.system).get_file_info(selector)
         files: dict[str, File] = {}
         for info in found:
             relative = info.path[len(self.path.rstrip("/")) + 1 :]
@@ -97,7 +98,7 @@ class File(Place):
         """A seekable stream of its bytes. UserError as for `reading`, also for what is read inside the block."""
         with reading(self):
             if self.system:
-                store = _filesystem(self.system).open_input_file(self.path)
+                store = filesystem(self.system).open_input_file(self.path)
                 # A NativeFile is a raw stream in all but its type.
                 with io.BufferedReader(cast(io.RawIOBase, store), READ_AHEAD) as stream:
                     yield stream
@@ -146,6 +147,19 @@ def without_secrets(path: str) -> str:
     return path
 
 
+DataPath = Annotated[str, AfterValidator(without_secrets)]
+"""A path in a configuration."""
+
+
+def at(path: str) -> Place:
+    """The place of a valid path, whatever is there."""
+    if "://" not in path:
+        return Place("", os.path.abspath(os.path.expanduser(path)))
+    uri = urlsplit(without_secrets(path))
+    options = f"?{uri.query}" if uri.query else ""
+    return Place(f"s3://{uri.netloc}{options}", f"{uri.netloc}{uri.path}".rstrip("/"))
+
+
 def place(path: str | None, wanted: str) -> Place:
     """The place that data.path names; `wanted` says what should be there.
 
@@ -154,19 +168,15 @@ def place(path: str | None, wanted: str) -> Place:
     """
     if path is None:
         raise UserError(f"data.path is not given: the data are read from {wanted}; give its path as data.path=...")
-    if "://" in without_secrets(path):
-        uri = urlsplit(path)
-        options = f"?{uri.query}" if uri.query else ""
-        found = Place(f"s3://{uri.netloc}{options}", f"{uri.netloc}{uri.path}".rstrip("/"))
-    else:
-        found = Place("", os.path.abspath(os.path.expanduser(path)))
+    found = at(path)
     if found.kind() is None:
         raise UserError(f"There is nothing at {found}: give {wanted} as data.path=...")
     return found
 
 
 @lru_cache
-def _filesystem(system: str) -> pafs.FileSystem:
+def filesystem(system: str) -> pafs.FileSystem:
+    """The disk (for nothing) or the store of a place; UserError if its address is none."""
     try:
         return pafs.FileSystem.from_uri(system)[0] if system else pafs.LocalFileSystem()
     except pa.ArrowInvalid:
@@ -174,7 +184,7 @@ def _filesystem(system: str) -> pafs.FileSystem:
 
 
 @contextmanager
-def reading(what: Place) -> Iterator[None]:
+def reading(what: Place, remedy: str = REMEDY) -> Iterator[None]:
     """Turns the errors of a disk or a store into a sentence that names the path and no credentials.
 
     Raises:
@@ -183,23 +193,23 @@ def reading(what: Place) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise UserError(f"There is no file {what}; {REMEDY}") from None
+        raise UserError(f"There is no file {what}; {remedy}") from None
     except EOFError:
-        raise UserError(f"{what} ends too early; fetch it again, or {REMEDY}") from None
+        raise UserError(f"{what} ends too early; fetch it again, or {remedy}") from None
     except OSError as error:
         if not what.system:
             reason = error.strerror or "it is damaged"
-            raise UserError(f"{what} cannot be read: {reason.lower()}; {REMEDY}") from None
+            raise UserError(f"{what} cannot be read: {reason.lower()}; {remedy}") from None
         text = str(error)
         if re.search(r"ACCESS_DENIED|credential|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]", text, re.IGNORECASE):
             raise UserError(
                 f"{what} may not be read with the credentials that were found: set AWS_ACCESS_KEY_ID and "
-                f"AWS_SECRET_ACCESS_KEY, or {REMEDY}"
+                f"AWS_SECRET_ACCESS_KEY, or {remedy}"
             ) from None
         if re.search(r"NO_SUCH|NOT_FOUND|HTTP status 404", text):
-            raise UserError(f"There is nothing at {what}; {REMEDY}") from None
+            raise UserError(f"There is nothing at {what}; {remedy}") from None
         if "AWS Error" not in text:
-            raise UserError(f"{what} cannot be read: it is damaged; {REMEDY}") from None
+            raise UserError(f"{what} cannot be read: it is damaged; {remedy}") from None
         raise UserError(
-            f"{what} cannot be read, as the store does not answer: check AWS_ENDPOINT_URL and the network, or {REMEDY}"
+            f"{what} cannot be read, as the store does not answer: check AWS_ENDPOINT_URL and the network, or {remedy}"
         ) from None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndm.data import shards, spill
+from ndm.data.folders import Folder
 from ndm.data.manifest import FILE, Manifest, Shard, check
 from ndm.data.permutation import permutation
 from ndm.data.publish import publish
@@ -54,23 +55,17 @@ def prepare(
     Raises:
         UserError: the source has other data than it promises, or the folder cannot be written.
     """
-    identity = source.identity()
-    folder = root / f"{identity['name']}-{identity['version']}"
-    asked = {
-        **identity,
-        "preparation": PREPARATION,
-        "row_seed": ROW_SEED,
-        "rows_per_shard": rows_per_shard or source.rows_per_shard,
-    }
-    if _complete(folder, asked, verify):
+    wanted = asked(source, rows_per_shard)
+    folder = root / f"{wanted['name']}-{wanted['version']}"
+    if complete(folder, wanted, verify):
         return folder
     opened = source.open()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _complete(folder, asked, verify):
-                _write(folder, asked, source, opened, each, _counted(opened, progress))
+            if not complete(folder, wanted, verify):
+                _write(folder, wanted, source, opened, each, _counted(opened, progress))
     except OSError as error:
         raise UserError(
             f"The data set {folder.name} cannot be written to {root}: {error.strerror}; choose another storage.root=..."
@@ -78,12 +73,23 @@ def prepare(
     return folder
 
 
-def _complete(folder: Path, asked: dict[str, str | int], verify: bool) -> bool:
+def asked(source: SourceConfig, rows_per_shard: int | None = None) -> dict[str, str | int]:
+    """What the manifest of a source's data set says of its making."""
+    return {
+        **source.identity(),
+        "preparation": PREPARATION,
+        "row_seed": ROW_SEED,
+        "rows_per_shard": rows_per_shard or source.rows_per_shard,
+    }
+
+
+def complete(folder: Folder, wanted: dict[str, str | int], verify: bool) -> bool:
+    """Whether a whole data set of that making is there, by every byte or (verify=False) by the sizes."""
     try:
         manifest = shards.verify(folder) if verify else check(folder)
     except UserError:
         return False
-    return asked == {key: getattr(manifest, key) for key in asked}
+    return wanted == {key: getattr(manifest, key) for key in wanted}
 
 
 def _counted(opened: Opened, progress: Progress | None) -> Callable[[int], None]:
@@ -122,19 +128,19 @@ class Work:
 
 def _write(
     folder: Path,
-    asked: dict[str, str | int],
+    wanted: dict[str, str | int],
     source: SourceConfig,
     opened: Opened,
     each: Each,
     count: Callable[[int], None],
 ) -> None:
     # What another preparation left there is of no use.
-    key = hashlib.sha256(json.dumps([asked, [part.rows for part in opened.parts]]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([wanted, [part.rows for part in opened.parts]]).encode()).hexdigest()
     work = Work(folder, folder / f".work-{key[:16]}", source)
     for left in folder.glob(".work-*"):
         if left != work.spilled:
             shutil.rmtree(left)
-    places, cuts = _layout(asked, opened)
+    places, cuts = _layout(wanted, opened)
     firsts = np.cumsum([0, *(part.rows for part in opened.parts)])
     assert firsts[-1] == len(places), "rows are numbered through all parts"
     jobs = [
@@ -153,7 +159,7 @@ def _write(
         count(shard.rows)
     manifest = Manifest.model_validate(
         {
-            **asked,
+            **wanted,
             "shape": source.shape,
             "dtype": "uint8" if source.levels else "float32",
             "levels": source.levels,
@@ -169,15 +175,15 @@ def _write(
     shutil.rmtree(work.spilled)
 
 
-def _layout(asked: dict[str, str | int], opened: Opened) -> tuple[NDArray[np.int64], list[Cut]]:
+def _layout(wanted: dict[str, str | int], opened: Opened) -> tuple[NDArray[np.int64], list[Cut]]:
     """The place of every row of the source, -1 for rows of no split, and the shards that cut the places."""
     places = np.full(sum(part.rows for part in opened.parts), -1)
-    rows, begin = int(asked["rows_per_shard"]), 0
+    rows, begin = int(wanted["rows_per_shard"]), 0
     cuts: list[Cut] = []
     for split, numbers in opened.splits.items():
         assert len(numbers) > 0, "a split is not empty"
         assert (places[numbers] == -1).all(), "splits are disjoint"
-        order = permutation(len(numbers), "prepare", asked["name"], asked["row_seed"], split)
+        order = permutation(len(numbers), "prepare", wanted["name"], wanted["row_seed"], split)
         end = begin + len(numbers)
         places[numbers[order]] = np.arange(begin, end)
         cuts += [

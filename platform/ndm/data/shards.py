@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ndm.data import folders
 from ndm.data.cache import ByteCache
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest, Shard, damaged, missing
 from ndm.data.publish import publish
 
@@ -82,14 +84,14 @@ def write_shard(folder: Path, file: str, rows: Rows, levels: int) -> Shard:
     )
 
 
-def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
+def read_shard(folder: Folder, manifest: Manifest, shard: Shard) -> Rows:
     """All rows of a shard, as views of the memory it was read into.
 
     Raises:
         UserError: it is missing, or differs from what the manifest says in size, SHA-256, rows or form.
     """
     try:
-        content = (folder / shard.file).read_bytes()
+        content = folders.content(folder, shard.file, shard.sha256)
     except FileNotFoundError:
         raise missing(folder, shard) from None
     if len(content) != shard.bytes:
@@ -109,7 +111,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Rows:
     return Rows(raw, table.column("label").to_numpy(), table.column("index").to_numpy())
 
 
-def verify(folder: Path, progress: Callable[[int, int], None] | None = None) -> Manifest:
+def verify(folder: Folder, progress: Callable[[int, int], None] | None = None) -> Manifest:
     """The manifest, after reading every byte of every shard and hashing what lies in it; `progress` counts bytes.
 
     Raises:
@@ -126,7 +128,7 @@ def verify(folder: Path, progress: Callable[[int, int], None] | None = None) -> 
     return manifest
 
 
-def gather(folder: Path, manifest: Manifest, split: str, index: NDArray[np.int64]) -> Rows:
+def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int64]) -> Rows:
     """The rows of a split with the numbers `index`, in that order, writable. Shards are verified once per process.
 
     Raises:
@@ -152,7 +154,7 @@ def gather(folder: Path, manifest: Manifest, split: str, index: NDArray[np.int64
     return rows
 
 
-def read_rows(folder: Path, manifest: Manifest, split: str, start: int, stop: int) -> Rows:
+def read_rows(folder: Folder, manifest: Manifest, split: str, start: int, stop: int) -> Rows:
     """Rows start .. stop - 1 of a split; errors as for `gather`."""
     return gather(folder, manifest, split, np.arange(start, stop))
 

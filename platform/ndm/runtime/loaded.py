@@ -9,6 +9,7 @@ import torch
 
 from ndm import presets
 from ndm.config import Experiment
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.evaluation import trained
 from ndm.objectives import Objective
@@ -22,7 +23,7 @@ class Where(NamedTuple):
     run: Path
     checkpoint: Path | None
     experiment: str
-    data: Path
+    data: Folder
 
     @classmethod
     def of(cls, workspace: Workspace) -> "Where":

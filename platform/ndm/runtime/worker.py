@@ -15,6 +15,7 @@ from ndm import presets
 from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.data import ingest
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
@@ -35,7 +36,7 @@ class Task:
 
     experiment: dict[str, Any]
     run: Path
-    data: Path
+    data: Folder
     run_id: str
     channel: Channel
 

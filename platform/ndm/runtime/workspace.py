@@ -9,8 +9,9 @@ from pathlib import Path
 from ndm import tracking
 from ndm.build import build_objective
 from ndm.config import Experiment
+from ndm.data.available import available
+from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest, check
-from ndm.data.prepare import prepare
 from ndm.data.shards import verify
 from ndm.evaluation.cost import cost
 from ndm.runs import RunFolder
@@ -29,7 +30,7 @@ class Workspace:
     experiment: Experiment
     root: Path
     folder: RunFolder
-    data: Path
+    data: Folder
     manifest: Manifest
     terminal: Terminal
     checkpoint: Path | None = None
@@ -45,8 +46,7 @@ class Workspace:
             UserError: the data cannot be prepared or are damaged.
         """
         root = folder.path.parent
-        progress = terminal.count("preparing examples")
-        data = prepare(experiment.data, root / "data", progress=progress, verify=False, each=spread(root))
+        data = data_of(experiment, root, terminal)
         full = experiment.data.verify == "full"
         manifest = verify(data, terminal.count("verifying bytes")) if full else check(data)
         return cls(experiment, root, folder, data, manifest, terminal, checkpoint)
@@ -122,6 +122,20 @@ class Workspace:
         finally:
             forwarder.close(timeout=0)
             log.removeHandler(handler)
+
+
+def data_of(experiment: Experiment, root: Path, terminal: Terminal, *, verify: bool = False) -> Folder:
+    """The experiment's data set, prepared if need be; errors as for `available`."""
+    storage = experiment.storage
+    return available(
+        experiment.data,
+        storage.data or str(root / "data"),
+        root,
+        limit=storage.cache_bytes,
+        progress=terminal.count,
+        verify=verify,
+        each=spread(root),
+    )
 
 
 class ToTerminal(logging.Handler):

@@ -6,21 +6,18 @@ out of the training examples by a recorded permutation.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from ndm.data import places
 from ndm.data.permutation import permutation
-from ndm.data.places import File, Place
+from ndm.data.places import DataPath, File, Place
 from ndm.data.sources._base import SourceConfig
 from ndm.errors import UserError
 
 SEED = 20250101
-
-DataPath = Annotated[str, AfterValidator(places.without_secrets)]
 
 
 class Located(SourceConfig):

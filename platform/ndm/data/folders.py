@@ -1,0 +1,111 @@
+"""Where a prepared data set lies: a folder of the local disk, or one in a store that is read through a cache.
+
+Parts of a store come whole and are verified, so the cache goes by content: many processes may share it, none needs to
+lock it, and what is damaged in it is fetched again.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from ndm.data.places import Place, filesystem, reading
+
+REMEDY = "correct storage.data=..."
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A folder in a store; plain data, so that it can be sent to tasks on any node."""
+
+    place: Place
+    cache: Path
+    """Folder on the node that reads, made when it is needed."""
+    limit: int
+    """Bytes that the cache may hold; what was used least recently goes first."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.place.name
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files that are there, by name; UserError if the store does not answer."""
+        with reading(self.place, REMEDY):
+            selector = pafs.FileSelector(self.place.path, allow_not_found=True)
+            found = filesystem(self.place.system).get_file_info(selector)
+        return {info.base_name: info.size for info in found if info.type == pafs.FileType.File}
+
+    def content(self, file: str, sha256: str | None = None) -> bytes:
+        """A file's bytes; where their hash is known, from the cache if they are in it.
+
+        Raises:
+            FileNotFoundError: there is none.
+            UserError: the store does not answer.
+        """
+        if sha256 is None:
+            return self._fetch(file)
+        kept = self.cache / sha256
+        with contextlib.suppress(FileNotFoundError):
+            found = kept.read_bytes()
+            if hashlib.sha256(found).hexdigest() == sha256:
+                os.utime(kept)
+                return found
+        found = self._fetch(file)
+        if len(found) <= self.limit and hashlib.sha256(found).hexdigest() == sha256:
+            self._keep(kept, found)
+        return found
+
+    def upload(self, folder: Path, files: list[str], progress: Callable[[int, int], None] | None = None) -> None:
+        """Copy files of a local folder, in that order; each appears whole. UserError if the store refuses them."""
+        store = filesystem(self.place.system)
+        for number, file in enumerate(files, 1):
+            target = self.place / file
+            with reading(target, REMEDY), store.open_output_stream(target.path) as stream:
+                stream.write((folder / file).read_bytes())
+            if progress is not None:
+                progress(number, len(files))
+
+    def _fetch(self, file: str) -> bytes:
+        if file not in self.sizes():
+            raise FileNotFoundError(file)
+        source = self.place / file
+        with reading(source, REMEDY), filesystem(self.place.system).open_input_stream(source.path) as stream:
+            return stream.read()
+
+    def _keep(self, kept: Path, found: bytes) -> None:
+        """Put a file into the cache; a full disk is no reason to stop."""
+        with contextlib.suppress(OSError):
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.cache, prefix=".", delete=False) as file:
+                file.write(found)
+            os.replace(file.name, kept)
+            held = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.cache.iterdir())
+            total = sum(size for _, size, _ in held)
+            for _, size, path in held[:-1]:
+                if total > self.limit:
+                    path.unlink(missing_ok=True)
+                    total -= size
+
+
+Folder = Path | Remote
+
+
+def content(folder: Folder, file: str, sha256: str | None = None) -> bytes:
+    """A file's bytes; errors as for `Remote.content`."""
+    return folder.content(file, sha256) if isinstance(folder, Remote) else (folder / file).read_bytes()
+
+
+def sizes(folder: Folder) -> dict[str, int]:
+    """Bytes of the files that are there, by name."""
+    if isinstance(folder, Remote):
+        return folder.sizes()
+    return {entry.name: entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
