@@ -58,8 +58,8 @@ def batches(
 ) -> Iterator[Batch]:
     """This rank's part of the global batches at the positions range(start, stop, batch_size), from any start.
 
-    `folder`, if it is a path, is absolute and readable on every node. `prefetch` is in blocks of `steps_per_block` global batches. Closing the
-    iterator stops the reading.
+    `folder`, if it is a path, is absolute and readable on every node. `prefetch` is in blocks of `steps_per_block`
+    global batches. Closing the iterator stops the reading.
 
     Raises:
         UserError: at once if the batch size or the world does not fit the streams of the order; on the way if a shard
