@@ -117,7 +117,7 @@ def test_the_presets_and_verbs_of_the_readme_are_all_there_are(readme) -> None:
 def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     from ndm.registry import kinds
 
-    packages = {"sampler": "sampling", "volatility": "volatilities"} | {
+    packages = {"sampler": "sampling", "volatility": "volatilities", "data": "data.sources"} | {
         name: f"{name}s" for name in ("transform", "schedule", "network", "head", "objective")
     }
     rows = dict(re.findall(r"^\| (\w+) \| (`.*`) \|$", readme.text, re.MULTILINE))

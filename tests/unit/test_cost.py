@@ -109,3 +109,12 @@ def test_the_description_is_the_experiment_again_with_the_counts(name, tmp_path)
     assert numbers[-7:-2] == list(found[:5])
     assert numbers[-2:] == [round(found.forward_evaluations, 3), round(found.fixed_evaluations, 3)]
     assert f"# run name                 {experiment.run_name()}" in text
+
+
+@pytest.mark.parametrize("name", ["digits-ndm", "digits-vdm", "digits-diffenc", "digits-blurring", "rings-ndm"])
+def test_what_is_counted_without_computing_is_what_is_computed(name):
+    experiment = presets.load(name)
+    found = cost(build_objective(experiment, experiment.data.shape, experiment.data.levels))
+    with torch.device("meta"):
+        objective = build_objective(experiment, experiment.data.shape, levels=0)
+    assert cost(objective) == found

@@ -136,7 +136,7 @@ def test_an_unknown_experiment_is_a_sentence(name):
 
 def test_a_near_name_is_suggested():
     assert sentence(experiment="digit-ndm") == "There is no experiment digit-ndm: did you mean digits-ndm?"
-    assert all(name in sentence(experiment="cifar") for name in presets.names())
+    assert all(name in sentence(experiment="mnist") for name in presets.names())
 
 
 def test_a_folder_or_a_file_that_cannot_be_read_is_a_sentence(tmp_path):

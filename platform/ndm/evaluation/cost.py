@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ndm.objectives import Objective
+from ndm.objectives import Noise, Objective
 from ndm.training.step import Slots, noise
 
 
@@ -34,15 +34,17 @@ class Cost(NamedTuple):
 
 
 def cost(objective: Objective) -> Cost:
-    """Count what is executed when the loss runs once on a pair of zero images."""
+    """Count what is executed when the loss runs once on a pair of zero images; also on the device "meta"."""
     model = objective.model
-    x = torch.zeros(2, *model.shape)
+    device = next(objective.parameters()).device
+    x = torch.zeros(2, *model.shape, device=device)
+    drawn = Noise(*(part.to(device) for part in noise(0, Slots(0, 2, 0, 2), model.shape)))
     with FlopCounterMode(display=False) as forward:
-        output = model.network(x, torch.full((2,), 0.5))
+        output = model.network(x, torch.full((2,), 0.5, device=device))
     with FlopCounterMode(display=False) as backward:
         output.sum().backward()
     with FlopCounterMode(display=False) as step:
-        objective(x, noise(0, Slots(0, 2, 0, 2), model.shape)).total.sum().backward()
+        objective(x, drawn).total.sum().backward()
     objective.zero_grad(set_to_none=True)
 
     def parameters(module: torch.nn.Module) -> int:

@@ -1,5 +1,7 @@
 """What `--dry-run` prints: the resolved experiment, its networks and the cost of one step."""
 
+import torch
+
 from ndm import notation
 from ndm.build import build_objective
 from ndm.config import Experiment
@@ -12,8 +14,11 @@ def describe(experiment: Experiment) -> str:
     Raises:
         UserError: the networks do not fit the data.
     """
-    data = experiment.data
-    counted = cost(build_objective(experiment, data.shape, data.levels))
+    # On "meta" nothing is computed, so the largest network is counted on a laptop. Levels change no count, as a decoder
+    # has no products; that of discrete levels would look at values, which are not there.
+    with torch.device("meta"):
+        objective = build_objective(experiment, experiment.data.shape, levels=0)
+    counted = cost(objective)
     about = [
         f"run name                 {experiment.run_name()}",
         f"denoiser parameters      {counted.denoiser_parameters:,}",
