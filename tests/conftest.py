@@ -1,5 +1,7 @@
 """Shared by every test: one thread, one seed, networks with fixed random weights, and one Ray for all who want it."""
 
+import os
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,7 +19,23 @@ def _same_weights_every_time() -> None:
 
 
 @pytest.fixture(scope="session")
-def embedded_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def store_address() -> Iterator[str]:
+    """Where a test may start an S3 store: in the environment, with keys, from before Ray starts its workers."""
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_ACCESS_KEY_ID", "the-key-of-the-test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-key-of-the-test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        free.close()
+        yield address
+
+
+@pytest.fixture(scope="session")
+def embedded_ray(tmp_path_factory: pytest.TempPathFactory, store_address: str) -> Iterator[None]:
     """A Ray for two workers, kept to the end: Ray Data waits for ever in the second Ray of a process."""
     with session(tmp_path_factory.mktemp("ray"), 2):
         yield

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from ray.cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 
+from ndm.data import prepare as preparation
 from ndm.data.manifest import FILE
 from ndm.data.prepare import prepare
 from ndm.data.sources import Examples, Opened, Part, rings
 from ndm.data.sources._base import SPLITS
 from ndm.errors import UserError
-from ndm.runtime.spread import FEW, spread
+from ndm.runtime.spread import spread
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
@@ -39,13 +40,14 @@ class Sliced(rings.Config):
     bad: int | None = None
 
     def open(self) -> Opened:
-        rows = np.array_split(np.arange(2 * FEW * 50), 3)
-        return Opened([Slice(i, self.bad) for i in range(2 * FEW)], dict(zip(SPLITS, rows, strict=True)))
+        rows = np.array_split(np.arange(800), 3)
+        return Opened([Slice(i, self.bad) for i in range(16)], dict(zip(SPLITS, rows, strict=True)))
 
 
 @pytest.fixture(autouse=True)
-def _by_value() -> Iterator[None]:
-    """Tasks import the platform, not its tests."""
+def _large_and_by_value(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tasks import the platform, not its tests; and what is small here is spread all the same."""
+    monkeypatch.setattr(preparation, "LARGE", 0)
     register_pickle_by_value(sys.modules[__name__])
     yield
     unregister_pickle_by_value(sys.modules[__name__])
@@ -62,7 +64,7 @@ def test_many_tasks_write_what_one_process_writes(tmp_path: Path) -> None:
         progress=lambda *call: calls.append(call),
     )
     files = sorted(path.name for path in alone.glob("*.parquet"))
-    assert len(files) > FEW
+    assert len(files) > 8
     assert files == sorted(path.name for path in spreaded.glob("*.parquet"))
     for name in (*files, FILE):
         assert (alone / name).read_bytes() == (spreaded / name).read_bytes()

@@ -75,11 +75,14 @@ class Remote:
                 progress(number, len(files))
 
     def _fetch(self, file: str) -> bytes:
-        if file not in self.sizes():
-            raise FileNotFoundError(file)
-        source = self.place / file
-        with reading(source, REMEDY), filesystem(self.place.system).open_input_stream(source.path) as stream:
-            return stream.read()
+        source, store = self.place / file, filesystem(self.place.system)
+        with reading(source, REMEDY):
+            try:
+                with store.open_input_stream(source.path) as stream:
+                    return stream.read()
+            except FileNotFoundError:
+                pass
+        raise FileNotFoundError(file)
 
     def _keep(self, kept: Path, found: bytes) -> None:
         """Put a file into the cache; a full disk is no reason to stop."""

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ PREPARATION = 1
 ROW_SEED = 0
 """Of the one global shuffle of each split. The order of training has a seed of its own."""
 
+LARGE = 2**28
+"""Bytes of a data set from which on its preparation is spread; below, starting the tasks takes longer."""
+
 Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all); a row is half done when it is read."""
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -50,7 +54,7 @@ def prepare(
 
     A complete data set of the same preparation is left as it is, after every byte of it was verified, or with
     `verify=False` after a look at the sizes. Two processes may prepare the same data set: one waits. `each` may spread
-    the work over processes that see the same files.
+    the work of a LARGE data set over processes that see the same files.
 
     Raises:
         UserError: the source has other data than it promises, or the folder cannot be written.
@@ -147,6 +151,9 @@ def _write(
         (work, number, part, places[first : first + part.rows])
         for number, (part, first) in enumerate(zip(opened.parts, firsts, strict=False))
     ]
+    size = 1 if source.levels else 4
+    if len(places) * prod(source.shape) * size < LARGE:
+        each = map
     work.spilled.mkdir(exist_ok=True)
     for rows in each(_spill, jobs):
         count(rows)

@@ -1,4 +1,4 @@
-"""Spreads independent pieces of work over Ray tasks, where there are enough of them to wait for Ray."""
+"""Spreads independent pieces of work over Ray tasks."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,8 +11,6 @@ from ray.exceptions import RayTaskError
 from ndm.errors import UserError
 from ndm.runtime.session import session
 
-FEW = 8
-"""Pieces that are done here: starting Ray and its workers takes seconds."""
 AHEAD = 2
 """Tasks for each CPU that are handed out; more would only fill the object store."""
 
@@ -23,10 +21,7 @@ def spread(root: Path) -> Callable[[Callable[[Any], Any], Sequence[Any]], Iterab
     Results come as they are ready. A user's mistake that a task finds is raised here as it was, and the rest cancelled.
     """
 
-    def each(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-        return map(function, items) if len(items) < FEW else _tasks(root, function, items)
-
-    return each
+    return lambda function, items: _tasks(root, function, items)
 
 
 def _tasks(root: Path, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

@@ -1,0 +1,132 @@
+"""Prepared data sets in a store: the same bytes, through a cache that repairs itself, and trained from."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import here, records, refusal
+
+from ndm.data import places
+from ndm.data.available import available
+from ndm.data.folders import Remote
+from ndm.data.manifest import FILE, Manifest, check
+from ndm.data.prepare import prepare
+from ndm.data.shards import gather, verify
+from ndm.data.sources import digits
+from ndm.errors import UserError
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
+
+BUCKET = "prepared"
+KEPT = f"s3://{BUCKET}/sets"
+GENEROUS = 10**9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bucket(store: Any) -> None:
+    store.create_bucket(Bucket=BUCKET)
+
+
+def kept(root: Path, limit: int = GENEROUS) -> Remote:
+    found = available(digits.Config(), KEPT, root, limit=limit, progress=lambda what: lambda done, total: None)
+    assert isinstance(found, Remote)
+    return found
+
+
+def test_a_data_set_is_put_into_the_store_once_and_read_from_there(store: Any, tmp_path: Path) -> None:
+    local = prepare(digits.Config(), tmp_path / "local")
+    remote = kept(tmp_path / "a")
+    times = {o["Key"]: o["LastModified"] for o in store.list_objects_v2(Bucket=BUCKET)["Contents"]}
+    assert {Path(key).name for key in times} == {p.name for p in local.iterdir() if not p.name.startswith(".")}
+    again = kept(tmp_path / "b")  # another machine: nothing is prepared there
+    assert not (tmp_path / "b" / "data").exists()
+    assert {o["Key"]: o["LastModified"] for o in store.list_objects_v2(Bucket=BUCKET)["Contents"]} == times
+    manifest = verify(again)
+    assert manifest == verify(remote) == Manifest.read(local)
+    index = np.array([1400, 3, 700, 3])
+    ours, theirs = gather(again, manifest, "train", index), gather(local, manifest, "train", index)
+    np.testing.assert_array_equal(ours.raw, theirs.raw)
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+
+
+def test_the_cache_goes_by_content_repairs_itself_and_keeps_to_its_limit(store: Any, tmp_path: Path) -> None:
+    remote = kept(tmp_path)
+    manifest = Manifest.read(remote)
+    shards = manifest.shards("train")
+    for shard in shards:
+        content = remote.content(shard.file, shard.sha256)
+        assert hashlib.sha256(content).hexdigest() == shard.sha256
+    assert {path.name for path in remote.cache.iterdir()} == {shard.sha256 for shard in shards}
+    file = remote.cache / shards[0].sha256
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"x")
+    assert remote.content(shards[0].file, shards[0].sha256) == whole == file.read_bytes()
+    # What is cached is not asked of the store.
+    held = Remote(places.at("s3://no-such-bucket/x"), remote.cache, GENEROUS)
+    assert held.content("anything", shards[1].sha256) == remote.content(shards[1].file, shards[1].sha256)
+    small = Remote(remote.place, tmp_path / "small", 3 * shards[0].bytes)
+    for shard in shards:
+        small.content(shard.file, shard.sha256)
+    assert [(small.cache / shard.sha256).exists() for shard in shards] == [False, False, False, True, True, True]
+    none = Remote(remote.place, tmp_path / "none", 0)
+    none.content(shards[0].file, shards[0].sha256)
+    assert not none.cache.exists()
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "flipped"])
+def test_a_damaged_object_is_named_and_prepare_repairs_it(store: Any, tmp_path: Path, damage: str) -> None:
+    remote, key = kept(tmp_path), "sets/digits-1/train-00002.parquet"
+    body = store.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    changed = {"cut": body[:-9], "flipped": body[:500] + bytes([body[500] ^ 1]) + body[501:]}
+    if damage == "lost":
+        store.delete_object(Bucket=BUCKET, Key=key)
+    else:
+        store.put_object(Bucket=BUCKET, Key=key, Body=changed[damage])
+    with pytest.raises(UserError, match=r"The shard train-00002\.parquet of the data set digits-1 is"):
+        verify(remote)
+    if damage != "flipped":  # its size is right: only reading it tells
+        with pytest.raises(UserError, match=r"train-00002\.parquet"):
+            check(remote)
+    said = here(tmp_path, "prepare", "digits-tiny", f"storage.data={KEPT}")
+    assert f"{KEPT}/digits-1" in said.output
+    assert verify(Remote(remote.place, tmp_path / "fresh", 0)) == Manifest.read(remote)
+
+
+def test_a_training_reads_its_shards_from_the_store(store: Any, tmp_path: Path) -> None:
+    small = (
+        "network={kind: mlp, width: 16, depth: 1}",
+        "transform.network={kind: mlp, width: 16, depth: 1}",
+        "data.stride=32",
+        "training.examples=1024",
+        "samples.quality=false",
+        "monitor={log_every: 256, validate_every: 512, checkpoint_every: 512, validation_draws: 1}",
+        "evaluation.draws=1",
+        "sampler.steps=2",
+        "run.name=photos",
+        f"storage.data={KEPT}",
+    )
+    here(tmp_path, "train", "photos32-ndm", *small)
+    results = json.loads((tmp_path / "runs/photos/results.json").read_text())
+    names = {Path(o["Key"]).name for o in store.list_objects_v2(Bucket=BUCKET, Prefix="sets/photos32")["Contents"]}
+    assert FILE in names
+    assert results["likelihood"]["scores"][0]["images"] == 2 * 13 * 3  # of the two photographs' last bands
+    assert len(records(tmp_path / "runs/photos", "train/examples_checksum")) == 4
+    assert list((tmp_path / "runs/.cache/shards").iterdir())
+    record = json.loads((tmp_path / "runs/photos/experiment.json").read_text())
+    assert record["storage"]["data"] == KEPT
+
+
+def test_a_store_that_is_down_is_told_before_anything_is_prepared(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    places.filesystem.cache_clear()
+    sentence = refusal(tmp_path, "train", "digits-tiny", f"storage.data={KEPT}")
+    places.filesystem.cache_clear()
+    assert "the store does not answer" in sentence
+    assert "storage.data=" in sentence
+    assert not (tmp_path / "runs" / "data").exists()
