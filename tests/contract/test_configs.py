@@ -10,7 +10,10 @@ from ndm import registry
 
 FAMILIES = tuple(
     f"ndm.{family}"
-    for family in ("schedules", "transforms", "volatilities", "networks", "heads", "objectives", "sampling")
+    for family in (
+        *("schedules", "transforms", "volatilities", "networks", "heads", "objectives", "sampling"),
+        "data.sources",
+    )
 )
 
 

@@ -126,7 +126,9 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md", "docs/data.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
