@@ -36,5 +36,10 @@ def likelihoods() -> Page:
 
 
 @pytest.fixture(scope="module")
+def data_sets() -> Page:
+    return Page("docs/data.md")
+
+
+@pytest.fixture(scope="module")
 def contributing() -> Page:
     return Page("CONTRIBUTING.md")

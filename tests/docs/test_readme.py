@@ -58,6 +58,12 @@ def test_the_commands_train_evaluate_and_sample(folder: Path) -> None:
     assert list(folder.glob("runs/*/samples/heun-steps20-*.npz"))
 
 
+def test_the_commands_on_data_sets_find_what_was_prepared(folder: Path, data_sets) -> None:
+    outputs = [here(folder, *shlex.split(command)[1:]).output for command in data_sets.commands]
+    assert len(outputs) == 4
+    assert all("7cdb6258e03c" in output for output in outputs)
+
+
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
     (command,) = [c for c in readme.commands if c.startswith("python analysis/paired.py")]
     alike = [result for result in results(folder) if result["run"].startswith("digits-tiny")]

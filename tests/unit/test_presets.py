@@ -450,7 +450,7 @@ def test_no_value_of_an_experiment_can_name_something_to_import():
 
     walk(keys.ROOT, "")
     texts.remove("evaluation.estimators")  # a name of a closed grammar, see test_estimators
-    places = {"data.path", "samples.weights", "storage.root", "tracking.uri"}
+    places = {"data.path", "samples.weights", "storage.data", "storage.root", "tracking.uri"}
     assert texts == {"name", "run.name", "tracking.experiment"} | places
 
 
