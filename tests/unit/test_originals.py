@@ -306,6 +306,58 @@ def test_an_array_that_ends_too_early_is_a_sentence(tmp_path):
         sentence(lambda array=array: array.read(30, 40), "ends before row 40 of 40")
 
 
+def changed(content: bytes, generator: np.random.Generator) -> bytes:
+    """With some bytes changed, lost or inserted, most often near the ends, where headers are."""
+    found = bytearray(content)
+    for _ in range(generator.choice([1, 1, 3])):
+        near = generator.integers(min(len(found), 500))
+        place = generator.choice([near, len(found) - 1 - near, generator.integers(len(found))])
+        some = generator.bytes(generator.integers(1, 9))
+        match generator.integers(4):
+            case 0:
+                found[place : place + 1] = some[:1]
+            case 1:
+                found[place : place + 4] = b"\xff" * 4
+            case 2:
+                del found[place : place + len(some)]
+            case _:
+                found[place:place] = some
+        found = found or bytearray(b"x")
+    return bytes(found)
+
+
+@pytest.mark.parametrize(("kind", "write"), FORMATS.values(), ids=FORMATS)
+def test_whatever_becomes_of_a_file_it_is_read_or_refused_by_a_sentence(kind, write, tmp_path):
+    written, generator = write(tmp_path), np.random.default_rng(0)
+    config = source(kind, **written.keys)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    if Path(written.keys["path"]).is_file():
+        files = [Path(written.keys["path"])]
+    for _ in range(10):
+        path = files[generator.integers(len(files))]
+        whole = path.read_bytes()
+        path.write_bytes(changed(whole, generator))
+        refusal = ""
+        try:
+            config.identity()
+            for part in config.open().parts:
+                examples = part.read()
+                assert examples.raw.shape == (part.rows, *config.shape)
+                assert examples.labels.min() >= 0
+        except UserError as error:
+            refusal = str(error)
+        assert refusal.isprintable()
+        path.write_bytes(whole)
+
+
+def test_a_header_that_is_no_literal_is_a_sentence(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 2, 2), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes()
+    for old, new in ((b"}", b" "), (b"{", b"["), (b"'descr'", b"open(1)"), (b"(4, 2, 2)", b"(4,-2, 2)")):
+        (tmp_path / "a.npy").write_bytes(content.replace(old, new))
+        sentence(source("arrays", path=str(tmp_path / "a.npy")).open, "a.npy")
+
+
 # Malicious pickles
 
 

@@ -40,7 +40,7 @@ class Place:
         return Place(self.system, f"{self.path.rstrip('/')}/{name}")
 
     def __str__(self) -> str:
-        return f"s3://{self.path}" if self.system else self.path
+        return printable(f"s3://{self.path}" if self.system else self.path)
 
     @property
     def name(self) -> str:
@@ -144,6 +144,11 @@ def without_secrets(path: str) -> str:
     if uri.fragment or {key for key, _ in parse_qsl(uri.query, keep_blank_values=True)} - OPTIONS or "@" in uri.query:
         raise ValueError(f"s3://bucket/key with no more options than {', '.join(sorted(OPTIONS))}")
     return path
+
+
+def printable(name: str) -> str:
+    """A name from a file, as it may stand in a sentence."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def place(path: str | None, wanted: str) -> Place:

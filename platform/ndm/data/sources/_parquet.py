@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ndm.data.sources._base import Examples, Part
-from ndm.data.sources._files import File
+from ndm.data.sources._files import File, printable
 from ndm.data.sources._pictures import ROWS, Form, decode
 from ndm.errors import UserError
 
@@ -58,10 +58,11 @@ def parts(file: File, form: Form, classes: int) -> list[Groups]:
     with parquet(file) as content:
         schema = content.schema_arrow
         struct = schema.field("image").type if "image" in schema.names else None
+        columns = printable(", ".join(schema.names))
         if struct is None or not pa.types.is_struct(struct) or "bytes" not in [f.name for f in struct]:
-            raise UserError(f"{file} has no column image with bytes in it; its columns are {', '.join(schema.names)}.")
+            raise UserError(f"{file} has no column image with bytes in it; its columns are {columns}.")
         if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
-            raise UserError(f"{file} has no column label of whole numbers; its columns are {', '.join(schema.names)}.")
+            raise UserError(f"{file} has no column label of whole numbers; its columns are {columns}.")
         sizes = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
     runs: list[list[int]] = []
     for group, size in enumerate(sizes):

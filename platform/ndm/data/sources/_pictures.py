@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ndm.data.sources._base import Examples, Part
+from ndm.data.sources._files import printable
 from ndm.data.sources._stores import Member, Store
 from ndm.errors import UserError
 
@@ -68,7 +69,7 @@ class Pictures(Part):
     def read(self) -> Examples:
         raw = np.empty((self.rows, *self.form.shape), np.uint8)
         for i, (member, content) in enumerate(zip(self.members, self.store.read(self.members), strict=True)):
-            raw[i] = decode(content, self.form, f"{member.name} of {self.store}")
+            raw[i] = decode(content, self.form, f"{printable(member.name)} of {self.store}")
         return Examples(raw, self.labels)
 
 
@@ -86,7 +87,8 @@ def by_name(names: Sequence[str], store: Store) -> NDArray[np.int64]:
     order = np.argsort(array, kind="stable")
     array = array[order]
     if (same := array[1:] == array[:-1]).any():
-        raise UserError(f"{store} has two pictures of the name {array[:-1][same][0]}; rename or remove one.")
+        name = printable(str(array[:-1][same][0]))
+        raise UserError(f"{store} has two pictures of the name {name}; rename or remove one.")
     return order
 
 

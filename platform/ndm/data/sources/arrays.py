@@ -97,17 +97,17 @@ class Config(Own):
         """
         file = self.file()
         found = {"data": _npy.array(file)} if file.name.endswith(".npy") else _npy.arrays(file)
+        names = _files.printable(", ".join(found)) or "of no name"
         own = {split: found[split] for split in SPLITS if split in found}
         if own:
             if absent := [split for split in ("train", "test") if split not in own]:
-                raise UserError(f"{file} has the arrays {', '.join(found)}; {absent[0]} is missing.")
+                raise UserError(f"{file} has the arrays {names}; {absent[0]} is missing.")
             labels = {split: found[f"{split}_labels"] for split in own if f"{split}_labels" in found}
         else:
             rest = [name for name in found if name != "labels"]
             if len(rest) != 1:
                 raise UserError(
-                    f"{file} has the arrays {', '.join(found) or 'of no name'}; expected train and test, or one array "
-                    "and perhaps labels."
+                    f"{file} has the arrays {names}; expected train and test, or one array and perhaps labels."
                 )
             own, labels = {"data": found[rest[0]]}, {"data": found["labels"]} if "labels" in found else {}
         if labels and labels.keys() != own.keys():

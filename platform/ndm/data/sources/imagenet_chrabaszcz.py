@@ -117,7 +117,9 @@ def sliced(file: File, size: int) -> list[Slice]:
     """The parts of an .npz; UserError where it has not the arrays that it should have."""
     found = _npy.arrays(file)
     if not {"data", "labels"} <= found.keys():
-        raise UserError(f"{file} has the arrays {', '.join(found)}, expected data and labels; fetch it again.")
+        raise UserError(
+            f"{file} has the arrays {_files.printable(', '.join(found))}, expected data and labels; fetch it again."
+        )
     data, labels = found["data"], found["labels"]
     rows = labels.shape[0] if len(labels.shape) == 1 else -1
     if data.shape != (rows, 3 * size**2) or data.dtype != "|u1" or labels.dtype[1] not in "iu" or rows < 1:
