@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from ndm import presets
 from ndm.data.prepare import prepare
 from ndm.data.shards import read_rows, verify
-from ndm.data.sources import _files, _npy, _pickles, _pictures, _stores, photos
+from ndm.data.sources import _base, _files, _npy, _pickles, _pictures, _stores, photos
 from ndm.errors import UserError
 from ndm.registry import variant
 
@@ -107,6 +107,18 @@ def test_parts_travel_and_are_independent(kind, source_of):
     for part, other in zip(reversed(parts), reversed(sent), strict=True):
         np.testing.assert_array_equal(part.read().raw, other.read().raw)
         assert len(part.read().labels) == part.rows > 0
+
+
+def test_large_images_come_in_fewer_rows(tmp_path, monkeypatch):
+    assert source("images", size=64).rows_per_shard == source("imagenet_oord", size=32).rows_per_shard == 4096
+    assert source("images", size=256).rows_per_shard == 256
+    monkeypatch.setattr(_base, "MOST_BYTES", 7 * 3 * 16 * 16)
+    for kind, size in (("images", 16), ("imagenet_oord", 32), ("imagenet", 16)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        written = originals.WRITERS[kind](folder)
+        parts = source(kind, **written.keys | {"size": size}).open().parts
+        assert max(part.rows for part in parts) == 7 * 16**2 // size**2
 
 
 @pytest.mark.parametrize("kind", originals.WRITERS)

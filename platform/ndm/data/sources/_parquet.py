@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ndm.data.sources._base import Examples, Part
+from ndm.data.sources._base import Examples, Part, rows_together
 from ndm.data.sources._files import File, printable
-from ndm.data.sources._pictures import ROWS, Form, decode
+from ndm.data.sources._pictures import Form, decode
 from ndm.errors import UserError
 
 
@@ -50,7 +50,7 @@ class Groups(Part):
 
 
 def parts(file: File, form: Form, classes: int) -> list[Groups]:
-    """Parts of neighbouring row groups, up to ROWS rows of them or one group.
+    """Parts of neighbouring row groups, with as many rows as are held together, or of one group.
 
     Raises:
         UserError: it is not such a file.
@@ -64,11 +64,11 @@ def parts(file: File, form: Form, classes: int) -> list[Groups]:
         if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
             raise UserError(f"{file} has no column label of whole numbers; its columns are {columns}.")
         sizes = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
-    runs: list[list[int]] = []
+    runs, most = list[list[int]](), rows_together(form.shape, 256)
     for group, size in enumerate(sizes):
         if size == 0:
             continue
-        if runs and sum(sizes[k] for k in runs[-1]) + size <= ROWS:
+        if runs and sum(sizes[k] for k in runs[-1]) + size <= most:
             runs[-1].append(group)
         else:
             runs.append([group])

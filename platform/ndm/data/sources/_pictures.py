@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndm.data.sources._base import Examples, Part
+from ndm.data.sources._base import Examples, Part, rows_together
 from ndm.data.sources._files import printable
 from ndm.data.sources._stores import Member, Store
 from ndm.errors import UserError
@@ -34,8 +34,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
 MODES = {"1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"}
 LARGEST = 2**27
 """Pixels of a picture; more is a mistake, or meant to fill the memory."""
-ROWS = 4096
-"""Of a part, at most: 50 million bytes of 64 x 64 pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,11 @@ class Pictures(Part):
 
 
 def parts(store: Store, members: Sequence[Member], labels: NDArray[np.int64], form: Form) -> list[Pictures]:
-    """Parts of up to ROWS neighbours."""
+    """Parts of as many neighbours as are held together."""
+    step = rows_together(form.shape, 256)
     return [
-        Pictures(store, tuple(members[first : first + ROWS]), labels[first : first + ROWS], form)
-        for first in range(0, len(members), ROWS)
+        Pictures(store, tuple(members[first : first + step]), labels[first : first + step], form)
+        for first in range(0, len(members), step)
     ]
 
 

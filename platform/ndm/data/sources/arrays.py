@@ -13,13 +13,11 @@ import numpy as np
 from pydantic import Field
 
 from ndm.data.sources import _files, _npy
-from ndm.data.sources._base import SPLITS, Examples, Opened, Part
+from ndm.data.sources._base import SPLITS, Examples, Opened, Part, rows_together
 from ndm.data.sources._npy import Array
 from ndm.data.sources._own import Own
 from ndm.errors import UserError
 
-PART = 2**26
-"""Bytes of a part, about."""
 AXES = {"NHW": 3, "NHWC": 4, "NCHW": 4, "ND": 2}
 Layout = Literal["NHW", "NHWC", "NCHW", "ND"]
 
@@ -149,7 +147,7 @@ class Config(Own):
         found = self.find()
         parts: list[Slice] = []
         for split, data in found.data.items():
-            step = max(1, min(PART // max(int(np.prod(data.shape[1:])), 1), 65536))
+            step = rows_together(found.shape, self.levels)
             for first in range(0, data.shape[0], step):
                 last = min(first + step, data.shape[0])
                 parts.append(Slice(data, found.labels.get(split), found.layout, first, last))

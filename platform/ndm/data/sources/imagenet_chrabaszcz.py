@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndm.data.sources import _files, _npy, _pickles
-from ndm.data.sources._base import Examples, Opened, Part
+from ndm.data.sources._base import Examples, Opened, Part, rows_together
 from ndm.data.sources._files import File
 from ndm.data.sources._npy import Array
 from ndm.data.sources._published import Published, missing
@@ -25,7 +25,6 @@ from ndm.errors import UserError
 CLASSES = 1000
 BATCHES = (*(f"train_data_batch_{k}" for k in range(1, 11)), "val_data")
 ROWS = {"training": 1_281_167, "validation": 50_000}
-PART = 4096
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,8 @@ def sliced(file: File, size: int) -> list[Slice]:
             f"{file} has data {data.dtype} {list(data.shape)} and labels {labels.dtype} {list(labels.shape)}, expected "
             f"uint8 [N, {3 * size**2}] and integers [N]: give the data of data.size={size}, or fetch it again."
         )
-    return [Slice(data, labels, size, first, min(first + PART, rows)) for first in range(0, rows, PART)]
+    step = rows_together((3, size, size), 256)
+    return [Slice(data, labels, size, first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def unpickled(file: File, size: int) -> Examples:
