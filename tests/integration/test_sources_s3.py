@@ -33,7 +33,7 @@ def _bucket(store: Any) -> None:
 def upload(store: Any, folder: Path, prefix: str) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            store.upload_file(str(path), BUCKET, f"{prefix}/{path.relative_to(folder)}")
+            store.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(folder)}", Body=path.read_bytes())
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -23,7 +23,7 @@ from ndm import presets
 from ndm.data import places
 from ndm.data.prepare import prepare
 from ndm.data.shards import read_rows, verify
-from ndm.data.sources import _npy, _pickles, _pictures, _stores, photos
+from ndm.data.sources import _base, _npy, _pickles, _pictures, _stores, photos
 from ndm.errors import UserError
 from ndm.registry import variant
 
@@ -108,6 +108,18 @@ def test_parts_travel_and_are_independent(kind, source_of):
     for part, other in zip(reversed(parts), reversed(sent), strict=True):
         np.testing.assert_array_equal(part.read().raw, other.read().raw)
         assert len(part.read().labels) == part.rows > 0
+
+
+def test_large_images_come_in_fewer_rows(tmp_path, monkeypatch):
+    assert source("images", size=64).rows_per_shard == source("imagenet_oord", size=32).rows_per_shard == 4096
+    assert source("images", size=256).rows_per_shard == 256
+    monkeypatch.setattr(_base, "MOST_BYTES", 7 * 3 * 16 * 16)
+    for kind, size in (("images", 16), ("imagenet_oord", 32), ("imagenet", 16)):
+        folder = tmp_path / kind
+        folder.mkdir()
+        written = originals.WRITERS[kind](folder)
+        parts = source(kind, **written.keys | {"size": size}).open().parts
+        assert max(part.rows for part in parts) == 7 * 16**2 // size**2
 
 
 @pytest.mark.parametrize("kind", originals.WRITERS)
@@ -305,6 +317,58 @@ def test_an_array_that_ends_too_early_is_a_sentence(tmp_path):
             archive.writestr("zz.npy", bytes(1000))
         array = _npy.array(places.place(str(tmp_path / "a.npz"), "").file(), "data.npy")
         sentence(lambda array=array: array.read(30, 40), "ends before row 40 of 40")
+
+
+def changed(content: bytes, generator: np.random.Generator) -> bytes:
+    """With some bytes changed, lost or inserted, most often near the ends, where headers are."""
+    found = bytearray(content)
+    for _ in range(generator.choice([1, 1, 3])):
+        near = generator.integers(min(len(found), 500))
+        place = generator.choice([near, len(found) - 1 - near, generator.integers(len(found))])
+        some = generator.bytes(generator.integers(1, 9))
+        match generator.integers(4):
+            case 0:
+                found[place : place + 1] = some[:1]
+            case 1:
+                found[place : place + 4] = b"\xff" * 4
+            case 2:
+                del found[place : place + len(some)]
+            case _:
+                found[place:place] = some
+        found = found or bytearray(b"x")
+    return bytes(found)
+
+
+@pytest.mark.parametrize(("kind", "write"), FORMATS.values(), ids=FORMATS)
+def test_whatever_becomes_of_a_file_it_is_read_or_refused_by_a_sentence(kind, write, tmp_path):
+    written, generator = write(tmp_path), np.random.default_rng(0)
+    config = source(kind, **written.keys)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    if Path(written.keys["path"]).is_file():
+        files = [Path(written.keys["path"])]
+    for _ in range(10):
+        path = files[generator.integers(len(files))]
+        whole = path.read_bytes()
+        path.write_bytes(changed(whole, generator))
+        refusal = ""
+        try:
+            config.identity()
+            for part in config.open().parts:
+                examples = part.read()
+                assert examples.raw.shape == (part.rows, *config.shape)
+                assert examples.labels.min() >= 0
+        except UserError as error:
+            refusal = str(error)
+        assert refusal.isprintable()
+        path.write_bytes(whole)
+
+
+def test_a_header_that_is_no_literal_is_a_sentence(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((4, 2, 2), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes()
+    for old, new in ((b"}", b" "), (b"{", b"["), (b"'descr'", b"open(1)"), (b"(4, 2, 2)", b"(4,-2, 2)")):
+        (tmp_path / "a.npy").write_bytes(content.replace(old, new))
+        sentence(source("arrays", path=str(tmp_path / "a.npy")).open, "a.npy")
 
 
 # Malicious pickles

@@ -41,7 +41,7 @@ class Place:
         return Place(self.system, f"{self.path.rstrip('/')}/{name}")
 
     def __str__(self) -> str:
-        return f"s3://{self.path}" if self.system else self.path
+        return printable(f"s3://{self.path}" if self.system else self.path)
 
     @property
     def name(self) -> str:
@@ -158,6 +158,11 @@ def at(path: str) -> Place:
     uri = urlsplit(without_secrets(path))
     options = f"?{uri.query}" if uri.query else ""
     return Place(f"s3://{uri.netloc}{options}", f"{uri.netloc}{uri.path}".rstrip("/"))
+
+
+def printable(name: str) -> str:
+    """A name from a file, as it may stand in a sentence."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def place(path: str | None, wanted: str) -> Place:

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from math import prod
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from pydantic import Field
 from ndm import registry
 
 SPLITS = ("train", "validation", "test")
+MOST_ROWS = 4096
+MOST_BYTES = MOST_ROWS * 3 * 64 * 64
+"""Of examples that are held together; larger images come in fewer rows."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class Opened(NamedTuple):
     """Row numbers of the splits "train", "validation" and "test", disjoint, none empty."""
 
 
+def rows_together(shape: tuple[int, ...], levels: int) -> int:
+    """How many examples are held together: MOST_ROWS, and no more than MOST_BYTES of them, but one."""
+    return max(1, min(MOST_ROWS, MOST_BYTES // (prod(shape) * (1 if levels else 4))))
+
+
 class SourceConfig(registry.Config):
     """Keys that every source has."""
 
@@ -71,9 +80,6 @@ class SourceConfig(registry.Config):
     """Canonical streams that the training examples are read in; the number of workers divides it."""
     verify: Literal["sizes", "full"] = "sizes"
     """What is checked before a verb begins: every shard's size, or every byte. What is read is verified anyway."""
-
-    rows_per_shard: ClassVar[int] = 4096
-    """Examples in a file; a property of the source, not of an experiment."""
 
     @property
     @abstractmethod
@@ -84,6 +90,11 @@ class SourceConfig(registry.Config):
     @abstractmethod
     def levels(self) -> int:
         """Values a stored number can take, 0 .. levels - 1; 0 for continuous float32 data."""
+
+    @property
+    def rows_per_shard(self) -> int:
+        """Examples in a file, and at most in a part; a property of the source, not of an experiment."""
+        return rows_together(self.shape, self.levels)
 
     @abstractmethod
     def identity(self) -> dict[str, str]:

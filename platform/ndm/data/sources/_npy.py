@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ndm.data.places import File
+from ndm.data.places import File, printable
 from ndm.errors import UserError
 
 LOCAL_HEADER = 30
@@ -34,7 +35,7 @@ class Array:
     """Bytes before the first row."""
 
     def __str__(self) -> str:
-        return str(self.file) if self.member is None else f"{self.member} of {self.file}"
+        return str(self.file) if self.member is None else f"{printable(self.member)} of {self.file}"
 
     def read(self, first: int, last: int) -> NDArray[Any]:
         """The rows first .. last - 1. UserError where the file is damaged."""
@@ -54,19 +55,21 @@ def array(file: File, member: str | None = None) -> Array:
     Raises:
         UserError: it is no .npy, has objects or named fields, or lies in Fortran's order.
     """
-    where = f"{member} of {file}" if member else str(file)
+    where = f"{printable(member)} of {file}" if member else str(file)
     with _stream(file, member) as stream:
         try:
             version = npy.read_magic(stream)
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
             shape, fortran, dtype = read(stream, max_header_size=LONGEST_HEADER)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, SyntaxError, TokenError):  # a header is a literal of Python
             raise UserError(
                 f"{where} is not an array of numpy's format; save it with numpy.save or numpy.savez."
             ) from None
         start = stream.tell()
     if dtype.hasobject or dtype.fields:
         raise UserError(f"{where} holds {dtype}, which takes a pickle to read: it is not read; save plain numbers.")
+    if any(size < 0 for size in shape):
+        raise UserError(f"{where} has the axes {list(shape)}: it is damaged; save it again.")
     if fortran and len(shape) > 1:
         raise UserError(f"{where} lies in Fortran's order; save numpy.ascontiguousarray of it.")
     return Array(file, member, shape, dtype.str, start)
@@ -89,7 +92,7 @@ def _archive(file: File) -> Iterator[zipfile.ZipFile]:
         try:
             with zipfile.ZipFile(stream) as archive:
                 yield archive
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError, RuntimeError):
             raise UserError(f"{file} is damaged: it is not a whole .npz; fetch or save it again.") from None
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ndm.data.places import File
-from ndm.data.sources._base import Examples, Part
-from ndm.data.sources._pictures import ROWS, Form, decode
+from ndm.data.places import File, printable
+from ndm.data.sources._base import Examples, Part, rows_together
+from ndm.data.sources._pictures import Form, decode
 from ndm.errors import UserError
 
 
@@ -50,7 +50,7 @@ class Groups(Part):
 
 
 def parts(file: File, form: Form, classes: int) -> list[Groups]:
-    """Parts of neighbouring row groups, up to ROWS rows of them or one group.
+    """Parts of neighbouring row groups, with as many rows as are held together, or of one group.
 
     Raises:
         UserError: it is not such a file.
@@ -58,16 +58,17 @@ def parts(file: File, form: Form, classes: int) -> list[Groups]:
     with parquet(file) as content:
         schema = content.schema_arrow
         struct = schema.field("image").type if "image" in schema.names else None
+        columns = printable(", ".join(schema.names))
         if struct is None or not pa.types.is_struct(struct) or "bytes" not in [f.name for f in struct]:
-            raise UserError(f"{file} has no column image with bytes in it; its columns are {', '.join(schema.names)}.")
+            raise UserError(f"{file} has no column image with bytes in it; its columns are {columns}.")
         if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
-            raise UserError(f"{file} has no column label of whole numbers; its columns are {', '.join(schema.names)}.")
+            raise UserError(f"{file} has no column label of whole numbers; its columns are {columns}.")
         sizes = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
-    runs: list[list[int]] = []
+    runs, most = list[list[int]](), rows_together(form.shape, 256)
     for group, size in enumerate(sizes):
         if size == 0:
             continue
-        if runs and sum(sizes[k] for k in runs[-1]) + size <= ROWS:
+        if runs and sum(sizes[k] for k in runs[-1]) + size <= most:
             runs[-1].append(group)
         else:
             runs.append([group])

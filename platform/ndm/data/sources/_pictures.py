@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndm.data.sources._base import Examples, Part
+from ndm.data.places import printable
+from ndm.data.sources._base import Examples, Part, rows_together
 from ndm.data.sources._stores import Member, Store
 from ndm.errors import UserError
 
@@ -33,8 +34,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
 MODES = {"1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"}
 LARGEST = 2**27
 """Pixels of a picture; more is a mistake, or meant to fill the memory."""
-ROWS = 4096
-"""Of a part, at most: 50 million bytes of 64 x 64 pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,16 @@ class Pictures(Part):
     def read(self) -> Examples:
         raw = np.empty((self.rows, *self.form.shape), np.uint8)
         for i, (member, content) in enumerate(zip(self.members, self.store.read(self.members), strict=True)):
-            raw[i] = decode(content, self.form, f"{member.name} of {self.store}")
+            raw[i] = decode(content, self.form, f"{printable(member.name)} of {self.store}")
         return Examples(raw, self.labels)
 
 
 def parts(store: Store, members: Sequence[Member], labels: NDArray[np.int64], form: Form) -> list[Pictures]:
-    """Parts of up to ROWS neighbours."""
+    """Parts of as many neighbours as are held together."""
+    step = rows_together(form.shape, 256)
     return [
-        Pictures(store, tuple(members[first : first + ROWS]), labels[first : first + ROWS], form)
-        for first in range(0, len(members), ROWS)
+        Pictures(store, tuple(members[first : first + step]), labels[first : first + step], form)
+        for first in range(0, len(members), step)
     ]
 
 
@@ -86,7 +86,8 @@ def by_name(names: Sequence[str], store: Store) -> NDArray[np.int64]:
     order = np.argsort(array, kind="stable")
     array = array[order]
     if (same := array[1:] == array[:-1]).any():
-        raise UserError(f"{store} has two pictures of the name {array[:-1][same][0]}; rename or remove one.")
+        name = printable(str(array[:-1][same][0]))
+        raise UserError(f"{store} has two pictures of the name {name}; rename or remove one.")
     return order
 
 

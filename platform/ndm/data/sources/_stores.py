@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from ndm.data.places import REMEDY, File, Place
+from ndm.data.places import REMEDY, File, Place, printable
 from ndm.errors import UserError
 
 LONGEST_READ = 16 * 2**20
@@ -95,7 +95,7 @@ class Tar(Store):
                 stream.seek(first)
                 block = stream.read(last - first)
             if len(block) < last - first:
-                raise damaged(self.file, f"it ends before its member {run[-1].name}")
+                raise damaged(self.file, f"it ends before its member {_shown(run[-1].name)}")
             for member in run:
                 yield block[member.offset - first : member.offset - first + member.size]
 
@@ -155,7 +155,7 @@ class Zip(Store):
             for member in members:
                 try:
                     yield archive.read(member.name)
-                except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, NotImplementedError):
+                except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, UnicodeDecodeError, RuntimeError):
                     raise damaged(self.file, f"its member {_shown(member.name)} cannot be unpacked") from None
 
     def files(self, members: Sequence[Member]) -> dict[str, File]:
@@ -170,7 +170,7 @@ class Zip(Store):
         with self.file.open() as stream:
             try:
                 archive = zipfile.ZipFile(stream)
-            except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            except (zipfile.BadZipFile, ValueError, RuntimeError):
                 raise damaged(self.file, "it is not a whole zip") from None
             with archive:
                 yield archive
@@ -218,7 +218,7 @@ def damaged(file: Place, why: str) -> UserError:
 
 
 def _shown(name: str) -> str:
-    return (name if name.isprintable() else ascii(name))[:100]
+    return printable(name)[:100]
 
 
 def _runs(members: Sequence[Member]) -> Iterator[list[Member]]:

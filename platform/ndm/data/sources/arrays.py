@@ -14,13 +14,11 @@ from pydantic import Field
 
 from ndm.data import places
 from ndm.data.sources import _npy
-from ndm.data.sources._base import SPLITS, Examples, Opened, Part
+from ndm.data.sources._base import SPLITS, Examples, Opened, Part, rows_together
 from ndm.data.sources._npy import Array
 from ndm.data.sources._own import Own
 from ndm.errors import UserError
 
-PART = 2**26
-"""Bytes of a part, about."""
 AXES = {"NHW": 3, "NHWC": 4, "NCHW": 4, "ND": 2}
 Layout = Literal["NHW", "NHWC", "NCHW", "ND"]
 
@@ -98,17 +96,17 @@ class Config(Own):
         """
         file = self.file()
         found = {"data": _npy.array(file)} if file.name.endswith(".npy") else _npy.arrays(file)
+        names = places.printable(", ".join(found)) or "of no name"
         own = {split: found[split] for split in SPLITS if split in found}
         if own:
             if absent := [split for split in ("train", "test") if split not in own]:
-                raise UserError(f"{file} has the arrays {', '.join(found)}; {absent[0]} is missing.")
+                raise UserError(f"{file} has the arrays {names}; {absent[0]} is missing.")
             labels = {split: found[f"{split}_labels"] for split in own if f"{split}_labels" in found}
         else:
             rest = [name for name in found if name != "labels"]
             if len(rest) != 1:
                 raise UserError(
-                    f"{file} has the arrays {', '.join(found) or 'of no name'}; expected train and test, or one array "
-                    "and perhaps labels."
+                    f"{file} has the arrays {names}; expected train and test, or one array and perhaps labels."
                 )
             own, labels = {"data": found[rest[0]]}, {"data": found["labels"]} if "labels" in found else {}
         if labels and labels.keys() != own.keys():
@@ -150,7 +148,7 @@ class Config(Own):
         found = self.find()
         parts: list[Slice] = []
         for split, data in found.data.items():
-            step = max(1, min(PART // max(int(np.prod(data.shape[1:])), 1), 65536))
+            step = rows_together(found.shape, self.levels)
             for first in range(0, data.shape[0], step):
                 last = min(first + step, data.shape[0])
                 parts.append(Slice(data, found.labels.get(split), found.layout, first, last))

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from ndm.data import places
-from ndm.data.places import File
+from ndm.data.places import File, printable
 from ndm.data.sources import _pickles, _stores
 from ndm.data.sources._base import Examples, Opened, Part
 from ndm.data.sources._published import Published, missing
@@ -54,7 +54,9 @@ class Batch(Part):
         return self.count
 
     def read(self) -> Examples:
-        return decode(next(self.store.read([self.member])), self.member.base, f"{self.member.name} of {self.store}")
+        return decode(
+            next(self.store.read([self.member])), self.member.base, f"{printable(self.member.name)} of {self.store}"
+        )
 
 
 class Found(NamedTuple):
@@ -108,7 +110,7 @@ class Config(Published):
         parts: list[Batch] = []
         counts = np.zeros((2, CLASSES), np.int64)
         for (name, member), content in zip(members.items(), store.read(list(members.values())), strict=True):
-            where = f"{member.name} of {store}"
+            where = f"{printable(member.name)} of {store}"
             examples = decode(content, member.base, where)
             self.require(where, "the number of images", len(examples.labels), ROWS)
             if not member.base.endswith(".bin"):

@@ -5,7 +5,7 @@ Repository, 1998). The three splits are disjoint parts of one recorded permutati
 """
 
 import hashlib
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,6 @@ SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
 class Config(SourceConfig):
     kind: Literal["digits"] = "digits"
 
-    rows_per_shard: ClassVar[int] = 256
-
     @property
     def shape(self) -> tuple[int, ...]:
         return SHAPE
@@ -35,6 +33,10 @@ class Config(SourceConfig):
     @property
     def levels(self) -> int:
         return LEVELS
+
+    @property
+    def rows_per_shard(self) -> int:
+        return 256  # so that so small a data set has several
 
     def identity(self) -> dict[str, str]:
         return {"name": "digits", "version": "1"}

@@ -125,7 +125,9 @@ class Config(Published):
             names = dict(enumerate(lines(files[SYNSETS]), start=1))
             words = [names.get(int(word), word) for word in words]
         if unknown := set(words) - synsets.keys():
-            raise UserError(f"{file} has the label {min(unknown)[:40]}, of which there are no training images.")
+            raise UserError(
+                f"{file} has the label {places.printable(min(unknown))[:40]}, of which there are no training images."
+            )
         labels = np.empty(len(held), np.int64)
         order = _pictures.by_name([member.name for member in held], Tar(files[VALIDATION]))
         labels[order] = [synsets[word] for word in words]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ndm.data import places
 from ndm.data.places import File
 from ndm.data.sources import _npy, _pickles
-from ndm.data.sources._base import Examples, Opened, Part
+from ndm.data.sources._base import Examples, Opened, Part, rows_together
 from ndm.data.sources._npy import Array
 from ndm.data.sources._published import Published, missing
 from ndm.errors import UserError
@@ -26,7 +26,6 @@ from ndm.errors import UserError
 CLASSES = 1000
 BATCHES = (*(f"train_data_batch_{k}" for k in range(1, 11)), "val_data")
 ROWS = {"training": 1_281_167, "validation": 50_000}
-PART = 4096
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,9 @@ def sliced(file: File, size: int) -> list[Slice]:
     """The parts of an .npz; UserError where it has not the arrays that it should have."""
     found = _npy.arrays(file)
     if not {"data", "labels"} <= found.keys():
-        raise UserError(f"{file} has the arrays {', '.join(found)}, expected data and labels; fetch it again.")
+        raise UserError(
+            f"{file} has the arrays {places.printable(', '.join(found))}, expected data and labels; fetch it again."
+        )
     data, labels = found["data"], found["labels"]
     rows = labels.shape[0] if len(labels.shape) == 1 else -1
     if data.shape != (rows, 3 * size**2) or data.dtype != "|u1" or labels.dtype[1] not in "iu" or rows < 1:
@@ -126,7 +127,8 @@ def sliced(file: File, size: int) -> list[Slice]:
             f"{file} has data {data.dtype} {list(data.shape)} and labels {labels.dtype} {list(labels.shape)}, expected "
             f"uint8 [N, {3 * size**2}] and integers [N]: give the data of data.size={size}, or fetch it again."
         )
-    return [Slice(data, labels, size, first, min(first + PART, rows)) for first in range(0, rows, PART)]
+    step = rows_together((3, size, size), 256)
+    return [Slice(data, labels, size, first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def unpickled(file: File, size: int) -> Examples:

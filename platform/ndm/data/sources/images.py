@@ -91,5 +91,7 @@ def sorted_out(names: Sequence[str], where: str) -> tuple[list[str], list[str]]:
         paths = [path[1:] for path in paths]
     if len({len(path) > 1 for path in paths}) > 1:
         bare = next(path[-1] for path in paths if len(path) == 1)
-        raise UserError(f"{where} has images in folders, which are classes, and {bare} in none; put it into one.")
+        raise UserError(
+            f"{where} has images in folders, which are classes, and {places.printable(bare)} in none; put it into one."
+        )
     return splits, [path[0] if len(path) > 1 else "" for path in paths]
