@@ -18,12 +18,13 @@ from ndm.runs import RunFolder
 SPLIT = "test"
 HEAD = """# Results
 
-Made by `python analysis/results.py` from the per-image tables of finished runs, each scored by one `ndm evaluate`
-call. Bits per dimension on the {split} split, every image once, with the standard error over images and the bootstrap's
-95 % interval; `evaluations` of the network (ODE: with its divergence) per latent and the solver's own error, against a
-hundredth of the tolerance; `s/image` is work of one core. Bounds (`elbo`) and ODE likelihoods are of different models
-that share their weights: neither bounds the other. `gap` is the bound that the run ended with less the ODE value, image
-by image.
+Made by `python analysis/results.py` from the per-image tables of finished runs: `ndm train EXPERIMENT`, then
+`ndm evaluate EXPERIMENT estimator=elbo,elbo_T100,...` with all the names of its rows. Bits per dimension on the {split}
+split, every image once, with the standard error over images and the bootstrap's 95 % interval; `evaluations` of the
+network (ODE: with its divergence) per latent and the solver's own error, against a hundredth of the tolerance;
+`s/image` is CPU time of one core (on a GPU, time by the clock). Bounds (`elbo`) and ODE likelihoods are of different
+models that share their weights: neither bounds the other. `gap` is the bound that the run ended with less the ODE
+value, image by image.
 """
 
 
