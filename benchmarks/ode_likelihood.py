@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ndm import presets
 from ndm.build import build_objective, build_state
+from ndm.config import Experiment
 from ndm.likelihood import divergence
 from ndm.likelihood.dequantise import dequantise
 from ndm.likelihood.ode import log_density, standard_normal
@@ -51,12 +52,18 @@ def case(name: str, model: Model, x: Tensor) -> Case:
     return Case(name, model.eval(), dequantise(model, x, "tn", u).z, probes[None])
 
 
+def digits(experiment: Experiment, split: str) -> Tensor:
+    """The images of a split, [N, 1, 8, 8]."""
+    opened = experiment.data.open()
+    (part,) = opened.parts
+    return torch.from_numpy(part.read().raw[opened.splits[split]])
+
+
 def trained(images: int) -> Case:
     """The demo's model, trained on EXAMPLES digits."""
     experiment = presets.load("digits-ndm")
-    data = experiment.data.load()
     objective = build_objective(experiment, experiment.data.shape, experiment.data.levels)
-    state, raw = build_state(experiment, objective), torch.from_numpy(data["train"].raw)
+    state, raw = build_state(experiment, objective), digits(experiment, "train")
     generator = torch.Generator().manual_seed(SEED)
     for i in range(EXAMPLES // BATCH):
         x = objective.model.decoder.encode(raw[torch.randint(len(raw), (BATCH,), generator=generator)])
@@ -68,7 +75,7 @@ def trained(images: int) -> Case:
         )
         state.ema.update(objective, i + 1)
     model = state.ema.objective.model
-    x = model.decoder.encode(torch.from_numpy(data["test"].raw[:images]))
+    x = model.decoder.encode(digits(experiment, "test")[:images])
     return case(f"digits 8x8, trained on {EXAMPLES} examples, {images} images", model, x)
 
 
@@ -80,7 +87,7 @@ def random(images: int) -> Case:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
-    raw = torch.from_numpy(experiment.data.load()["test"].raw[:images])
+    raw = digits(experiment, "test")[:images]
     x = model.decoder.encode(raw).repeat_interleave(2, 2).repeat_interleave(2, 3).repeat(1, 3, 1, 1)
     return case(f"random weights, 3x16x16, U-Net of 48 and 96 channels, {images} images", model, x)
 
@@ -129,7 +136,7 @@ def reference(c: Case) -> Tensor:
 
 def flow_matching(c: Case, tolerance: float) -> Found:
     """Its time runs the other way, and torchdiffeq's steps may end past the last time."""
-    from flow_matching.solver import ODESolver
+    from flow_matching.solver import ODESolver  # pyright: ignore[reportMissingImports]  # of the extra "bench"
 
     count = 0
 

@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -32,6 +34,25 @@ def store_address() -> Iterator[str]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         free.close()
         yield address
+
+
+@pytest.fixture(scope="session")
+def endpoint(store_address: str) -> Iterator[str]:
+    """An S3 store."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=urlsplit(store_address).port or 0, verbose=False)
+    server.start()
+    yield store_address
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def store(endpoint: str) -> Any:
+    """A client of the store."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,7 @@ def test_a_training_reads_its_shards_from_the_store(store: Any, tmp_path: Path) 
         "transform.network={kind: mlp, width: 16, depth: 1}",
         "data.stride=32",
         "training.examples=1024",
+        "scaling.workers=1",
         "samples.quality=false",
         "monitor={log_every: 256, validate_every: 512, checkpoint_every: 512, validation_draws: 1}",
         "evaluation.draws=1",

@@ -10,7 +10,7 @@ from commands import TINY, Command, Tracked, checkpoints, likelihood, ndm, recor
 
 pytestmark = pytest.mark.ray
 
-SLOW = (*TINY, "run.name=slow", "monitor.validate_every=640", "monitor.validation_draws=150")
+SLOW = (*TINY, "run.name=slow", "monitor.validate_every=640", "monitor.validation_draws=100")
 """The same training; the long validations leave time to disturb it between two records."""
 
 
