@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ndm.cli import guarded
+from ndm.data.available import where
 from ndm.data.manifest import Manifest
 from ndm.data.shards import read_rows
 from ndm.data.sources.rings import log_density
@@ -31,14 +32,13 @@ def compare(root: Path, name: str) -> tuple[Mean, dict[str, Mean]]:
         UserError: the run is not one on rings, or was not scored by the ODE and a bound.
     """
     run = RunFolder(root / name)
-    data = run.experiment().data if run.exists else None
-    if data is None or data.kind != "rings":
+    experiment = run.experiment() if run.exists else None
+    if experiment is None or experiment.data.kind != "rings":
         raise UserError(f"{name} is no run under {root.name}/ on data.kind=rings, whose density is known.")
     tables = {path.stem.removeprefix("test-"): path for path in run.likelihood.glob("test-*.parquet")}
     if ODE not in tables or not any(found.startswith("elbo") for found in tables):
         raise UserError(f"{name} is not scored by both estimators; run: ndm evaluate {name} estimator=elbo,ode")
-    identity = data.identity()
-    folder = root / "data" / f"{identity['name']}-{identity['version']}"
+    folder = where(experiment.data, experiment.storage.data, root.absolute(), experiment.storage.cache_bytes)
     manifest = Manifest.read(folder)
     raw = read_rows(folder, manifest, "test", 0, manifest.rows("test")).raw
     truth = torch.from_numpy(-log_density(np.asarray(raw)))

@@ -107,6 +107,13 @@ class Command:
         self.process.kill()
         assert self.ended(but=RAY_AGENTS) == -signal.SIGKILL
 
+    def cut(self) -> None:
+        """All of it at once, as when the machine loses its power."""
+        for process in self.running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert self.ended(but=RAY_AGENTS) == -signal.SIGKILL
+
     def interrupt(self) -> None:
         """Ctrl-C at a terminal: it reaches every process of the foreground group."""
         os.killpg(self.process.pid, signal.SIGINT)

@@ -109,6 +109,10 @@ def test_a_checkpoint_is_scored_by_any_list_of_estimators(trained: Trained, scor
     ((_, nfe),) = tracked.history(f"test/bpd_ode_tn_k1_h1_at_{int(checkpoint.name)}_nfe")
     assert nfe == table_at(checkpoint, "ode_tn_k1_h1").column("evaluations").to_numpy().mean()
     assert not list(trained.run.glob("likelihood/blocks/*"))
+    again = here(trained.folder, "evaluate", str(checkpoint), "estimator=elbo_cont_k4_adaptive", "evaluation.block=64")
+    assert "fitting" in output
+    assert "fitting" not in again.output
+    assert "scoring" not in again.output
 
 
 def test_an_evaluation_that_is_killed_goes_on_with_the_blocks_that_are_left(trained: Trained) -> None:

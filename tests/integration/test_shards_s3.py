@@ -79,6 +79,7 @@ def test_the_cache_goes_by_content_repairs_itself_and_keeps_to_its_limit(store: 
 @pytest.mark.parametrize("damage", ["lost", "cut", "flipped"])
 def test_a_damaged_object_is_named_and_prepare_repairs_it(store: Any, tmp_path: Path, damage: str) -> None:
     remote, key = kept(tmp_path), "sets/digits-1/train-00002.parquet"
+    verify(kept(tmp_path / "runs"))  # the cache of the command that repairs has all shards, and must not hide it
     body = store.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     changed = {"cut": body[:-9], "flipped": body[:500] + bytes([body[500] ^ 1]) + body[501:]}
     if damage == "lost":

@@ -170,8 +170,10 @@ def test_one_worker_killed_and_two_that_resume_compute_what_two_compute(trained:
     with Command(tmp_path, "train", *TINY, *slowly, "scaling.workers=1") as command:
         command.until(lambda: len(records(alone, "train/bits_per_dim")) >= 3 + random.randrange(3))
         command.kill()
-    assert checkpoints(alone)[-1] < 5120
-    here(tmp_path, "train", *TINY, "run.name=alone", "scaling.workers=2")
+    reached = checkpoints(alone)[-1]
+    assert reached < 5120
+    output = here(tmp_path, "train", *TINY, "run.name=alone", "scaling.workers=2").output
+    assert f"Training alone on 2 worker(s) from {reached} of 5120 examples on ..." in output
     checksums = records(alone, "train/examples_checksum")
     assert checksums == records(trained.run, "train/examples_checksum")
     assert len({value for _, value in checksums}) == 8

@@ -1,6 +1,7 @@
 """A source's prepared data set, wherever data sets are kept: found there, or prepared and put there."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ndm.data import places
@@ -10,9 +11,17 @@ from ndm.data.prepare import Each, Progress, asked, complete, prepare
 from ndm.data.sources import SourceConfig
 
 
+def where(source: SourceConfig, kept: str | None, root: Path, limit: int) -> Folder:
+    """The folder of a source's data set in `kept`, a folder or s3://bucket/prefix, by default `data` in the root."""
+    place = places.at(kept or str(root / "data"))
+    identity = source.identity()
+    name = f"{identity['name']}-{identity['version']}"
+    return Remote(place / name, root / ".cache" / "shards", limit) if place.system else Path(place.path) / name
+
+
 def available(
     source: SourceConfig,
-    kept: str,
+    kept: str | None,
     root: Path,
     *,
     limit: int,
@@ -20,24 +29,21 @@ def available(
     verify: bool = False,
     each: Each = map,
 ) -> Folder:
-    """The data set of a source in `kept`, a folder or s3://bucket/prefix; prepared if it is not there.
+    """The data set of a source, see `where`; prepared if it is not there.
 
-    What goes to a store is prepared below `root` first, where its cache is too; the manifest is uploaded last.
-    `progress` makes the callback of something that is counted.
+    What goes to a store is prepared below `root` first, where its cache is too; the manifest is uploaded last. With
+    `verify` every byte is read, past the cache. `progress` makes the callback of something that is counted.
 
     Raises:
         UserError: as `prepare`, or the store does not answer.
     """
-    place = places.at(kept)
-    preparing = progress("preparing examples")
-    if not place.system:
-        return prepare(source, Path(place.path), progress=preparing, verify=verify, each=each)
-    wanted = asked(source)
-    remote = Remote(place / f"{wanted['name']}-{wanted['version']}", root / ".cache" / "shards", limit)
-    if FILE in remote.sizes() and complete(remote, wanted, verify):
-        return remote
+    folder, preparing = where(source, kept, root, limit), progress("preparing examples")
+    if not isinstance(folder, Remote):
+        return prepare(source, folder.parent, progress=preparing, verify=verify, each=each)
+    if FILE in folder.sizes() and complete(replace(folder, cache=None), asked(source), verify):
+        return folder
     local = prepare(source, root / "data", progress=preparing, verify=verify, each=each)
     manifest = Manifest.read(local)
     files = [shard.file for split in manifest.splits for shard in manifest.shards(split)]
-    remote.upload(local, [*files, FILE], progress(f"uploading {remote.name}, files"))
-    return remote
+    folder.upload(local, [*files, FILE], progress(f"uploading {folder.name}, files"))
+    return folder

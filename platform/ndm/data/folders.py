@@ -24,8 +24,8 @@ class Remote:
     """A folder in a store; plain data, so that it can be sent to tasks on any node."""
 
     place: Place
-    cache: Path
-    """Folder on the node that reads, made when it is needed."""
+    cache: Path | None
+    """Folder on the node that reads, made when it is needed; None to ask the store for everything."""
     limit: int
     """Bytes that the cache may hold; what was used least recently goes first."""
 
@@ -51,7 +51,7 @@ class Remote:
             FileNotFoundError: there is none.
             UserError: the store does not answer.
         """
-        if sha256 is None:
+        if sha256 is None or self.cache is None:
             return self._fetch(file)
         kept = self.cache / sha256
         with contextlib.suppress(FileNotFoundError):
@@ -61,7 +61,7 @@ class Remote:
                 return found
         found = self._fetch(file)
         if len(found) <= self.limit and hashlib.sha256(found).hexdigest() == sha256:
-            self._keep(kept, found)
+            self._keep(self.cache, kept, found)
         return found
 
     def upload(self, folder: Path, files: list[str], progress: Callable[[int, int], None] | None = None) -> None:
@@ -84,14 +84,19 @@ class Remote:
                 pass
         raise FileNotFoundError(file)
 
-    def _keep(self, kept: Path, found: bytes) -> None:
+    def _keep(self, cache: Path, kept: Path, found: bytes) -> None:
         """Put a file into the cache; a full disk is no reason to stop."""
         with contextlib.suppress(OSError):
-            self.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.cache, prefix=".", delete=False) as file:
-                file.write(found)
-            os.replace(file.name, kept)
-            held = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.cache.iterdir())
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=cache, prefix=".", delete=False) as file:
+                try:
+                    file.write(found)
+                    file.flush()
+                    os.replace(file.name, kept)
+                except OSError:
+                    os.unlink(file.name)
+                    raise
+            held = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in cache.iterdir())
             total = sum(size for _, size, _ in held)
             for _, size, path in held[:-1]:
                 if total > self.limit:

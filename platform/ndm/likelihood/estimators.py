@@ -103,7 +103,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What the name does not say of the recipe."""
+        """What the name does not say of the recipe; what is yet to be fitted is left out."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,8 @@ class Ode(Estimator):
 
     name: str
     settings: Settings = field(default_factory=Settings)
+    fit: bool = False
+    """Whether the width of the latents is yet to be fitted."""
 
     @property
     def draws_per_image(self) -> int:
@@ -172,7 +174,7 @@ class Ode(Estimator):
 
     @property
     def needs_fitting(self) -> bool:
-        return self.settings.way == "variational"
+        return self.fit
 
     def check(self, objective: Objective) -> None:
         if isinstance(objective.model.head, DriftHead):
@@ -189,7 +191,7 @@ class Ode(Estimator):
             return self
         few = pilot.x[:FEW]
         width = fitted_width(objective.model, few, 0, seed=pilot.seed, settings=self.settings)
-        return replace(self, settings=self.settings.model_copy(update={"width": width}))
+        return replace(self, fit=False, settings=self.settings.model_copy(update={"width": width}))
 
     def columns(self, objective: Objective, x: Tensor, first_id: int, *, seed: int) -> dict[str, Tensor]:
         found = ode_nats(objective.model, x, first_id, seed=seed, settings=self.settings)
@@ -197,7 +199,8 @@ class Ode(Estimator):
 
     def about(self) -> dict[str, Any]:
         kept = {"tolerance": self.settings.tolerance}
-        return kept | ({"width": self.settings.width} if self.settings.way == "variational" else {})
+        known = self.settings.way == "variational" and not self.fit
+        return kept | ({"width": self.settings.width} if known else {})
 
 
 def estimator(name: str, objective: Objective, *, draws: int, tolerance: float) -> Estimator:
@@ -230,4 +233,4 @@ def _made(name: str, objective: Objective, draws: int, tolerance: float) -> Esti
         tolerance=tolerance,
     )
     assert importance.recipe(settings) == name
-    return Ode(name, settings)
+    return Ode(name, settings, fit=settings.way == "variational")

@@ -67,11 +67,10 @@ def evaluate(workspace: Workspace, spool: Spool) -> Scores:
 def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) -> Scores:
     """One estimator's table, from disk if it was made before, with its summary."""
     settings, manifest = workspace.experiment.evaluation, workspace.manifest
-    used = fitted(workspace, asked)
     made = {
-        "estimator": used.name,
-        **used.about(),
-        "draws": used.draws_per_image,
+        "estimator": asked.name,
+        **asked.about(),
+        "draws": asked.draws_per_image,
         "split": settings.split,
         "seed": settings.seed,
         "images": manifest.rows(settings.split),
@@ -81,16 +80,20 @@ def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) 
         "data": {"name": manifest.name, "version": manifest.version, "hash": manifest.hash},
     }
     at = f"-at-{position}" if workspace.checkpoint else ""
-    path = workspace.folder.likelihood / f"{settings.split}-{used.name}{at}.parquet"
+    path = workspace.folder.likelihood / f"{settings.split}-{asked.name}{at}.parquet"
+    # What is fitted is a function of the rest, so a table of the same recipe has it.
     if path.is_file() and (known := read(path)) and known[1] == known[1] | made:
-        table, seconds = known[0], known[1]["seconds_per_image"]
+        table, made = known
+        seconds = made["seconds_per_image"]
     else:
+        used = fitted(workspace, asked)
+        made |= used.about()
         progress = workspace.terminal.count(f"scoring {settings.split} images by {used.name}")
         table, seconds = score_split(workspace, used, made, progress)
         write(table, path, made | {"seconds_per_image": seconds})
         shutil.rmtree(blocks_of(workspace.folder, made), ignore_errors=True)
     found = summary(table, manifest.dimensions, settings.seed)
-    prefix = f"{settings.split}/bpd_{used.name}{at.replace('-', '_')}"
+    prefix = f"{settings.split}/bpd_{asked.name}{at.replace('-', '_')}"
     values = {prefix: found["bits_per_dim"]["value"], f"{prefix}_se": found["bits_per_dim"]["error"]}
     values |= {f"{prefix}_{part}": found[part]["value"] for part in PARTS if part in found}
     if "evaluations" in found:

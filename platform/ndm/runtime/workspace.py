@@ -129,7 +129,7 @@ def data_of(experiment: Experiment, root: Path, terminal: Terminal, *, verify: b
     storage = experiment.storage
     return available(
         experiment.data,
-        storage.data or str(root / "data"),
+        storage.data,
         root,
         limit=storage.cache_bytes,
         progress=terminal.count,
