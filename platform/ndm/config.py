@@ -81,13 +81,25 @@ class Samples(Config):
         return self
 
 
+Workers = Annotated[int, Field(gt=0)]
+
+
 class Scaling(Config):
     """Where it runs; without influence on what is computed beyond the order of floating-point sums."""
 
-    workers: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU."""
+    workers: Workers | tuple[Workers, Workers] | Literal["auto"] = "auto"
+    """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU. [least, most]: as many as
+    the cluster has room for, changing while it trains."""
+    patience: float = Field(default=600.0, gt=0)
+    """Seconds that the training waits for room in the cluster, at its start and after a node was lost."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint after a worker died."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            raise ValueError(f"workers={list(self.workers)} must be [least, most]")
+        return self
 
 
 class Run(Config):
@@ -104,6 +116,9 @@ class Storage(Config):
     """Folder of runs, the embedded tracking store and, by default, data sets."""
     data: DataPath | None = None
     """Where prepared data sets are kept: a folder, or s3://bucket/prefix; by default `data` in the root."""
+    checkpoints: DataPath | None = None
+    """Where checkpoints are kept: a folder that all nodes share, or s3://bucket/prefix; by default the run's folder,
+    which is enough where all workers are on one node."""
     cache_bytes: int = Field(default=20 * 10**9, ge=0)
     """Of shards from a store that are kept on each node, in `.cache` of the root."""
 
@@ -140,9 +155,11 @@ class Experiment(Config):
                 f"training.batch_size={batch} must be a multiple of data.streams={streams}, "
                 f"for example {max(batch // streams, 1) * streams}"
             )
-        if workers != "auto" and streams % workers:
-            allowed = ", ".join(str(w) for w in range(1, streams + 1) if streams % w == 0)
-            raise ValueError(f"scaling.workers={workers} must divide data.streams={streams}: {allowed}")
+        most = workers[1] if isinstance(workers, tuple) else workers
+        if most != "auto" and most > streams:
+            raise ValueError(
+                f"scaling.workers={most} is more than data.streams={streams}, of which every worker reads one or more"
+            )
         if self.objective.kind == "discrete" and self.volatility.kind == "constant" and self.volatility.eta > 1:
             raise ValueError(
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "

@@ -18,7 +18,7 @@ from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped, checksum
+from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
@@ -52,7 +52,12 @@ def batches(experiment: Experiment, start: int, rank: int = 0, world: int = 1) -
     size = experiment.training.batch_size
     for position in range(start, experiment.training.examples, size):
         whole, index = examples("train", position, size), torch.arange(position, position + size)
-        yield Batch(position, whole.chunk(world)[rank].clone(), index.chunk(world)[rank])
+        own = share(size, rank, world)
+        yield Batch(position, whole[own.start : own.stop].clone(), index[own.start : own.stop])
+
+
+def share(size: int, rank: int, world: int) -> range:
+    return range(size * rank // world, size * (rank + 1) // world)
 
 
 def make(*overrides: str) -> tuple[Experiment, State]:
@@ -71,6 +76,7 @@ def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Calla
         seed=experiment.seed,
         validation=examples("validation", first, last - first),
         validation_first=first,
+        slots=share(experiment.training.batch_size, rank, world),
         rank=rank,
         world=world,
         should_stop=stop,
@@ -85,7 +91,8 @@ def plain(event: Event) -> object:
     """An event in a form that compares, without the speed."""
     match event:
         case Logged(position, metrics):
-            return position, {key: value for key, value in metrics.items() if key != "train/examples_per_second"}
+            timed = ("train/examples_per_second", "time/")
+            return position, {key: value for key, value in metrics.items() if not key.startswith(timed)}
         case Sampled(position, raw):
             return position, raw.tolist()
     return event
@@ -210,8 +217,8 @@ def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(whole):
     """Equal up to the order of float32 sums: 20 steps of Adam at 1e-2 leave weights within 3e-5 of each other."""
-    for parts in (2, 3):
-        split = train(f"training.accumulate={parts}")
+    for microbatch in (8, 6):
+        split = train(f"training.microbatch={microbatch}")
         assert not same(split.end, whole.end)  # the order of the sums is another one
         for name, weight in whole.end["model"].items():
             torch.testing.assert_close(split.end["model"][name], weight, rtol=0, atol=3e-5)
@@ -243,6 +250,39 @@ def test_nobody_is_asked_to_stop_at_the_end():
     )
     assert asked == list(range(LOG, EXAMPLES, LOG))
     assert positions(events, Stopped) == []
+
+
+@pytest.mark.parametrize(("poison", "at"), [("nan", 208), ("large", 48)])
+def test_a_loss_that_is_no_number_or_too_large_stops_at_the_record_and_names_the_batch(poison, at):
+    experiment, _ = make("monitor.largest=1e5")
+    state = build_state(experiment, build_objective(experiment, SHAPE, 0))  # of real numbers: one may be anything
+
+    def poisoned() -> Iterator[Batch]:
+        for batch in batches(experiment, 0):
+            raw = batch.raw.float() / LEVELS
+            if batch.position == at:
+                raw[3, 0, 1, 1] = math.nan if poison == "nan" else 1e6
+            yield Batch(batch.position, raw, batch.index)
+
+    events: list[Event] = []
+    with pytest.raises(Diverged) as diverged:
+        events.extend(make_loop(experiment).run(state, poisoned()))
+    assert diverged.value.position == at
+    assert not diverged.value.bits <= 1e5
+    logged = [e.position for e in events if isinstance(e, Logged) and "train/bits_per_dim" in e.metrics]
+    assert logged == list(range(LOG, at + 1, LOG))
+    assert max(positions(events, Checkpointable), default=0) == at // CHECKPOINT * CHECKPOINT
+
+
+def test_the_time_of_a_step_is_told_by_its_parts(whole):
+    records = [e.metrics for e in whole.events if isinstance(e, Logged) and "train/bits_per_dim" in e.metrics]
+    parts = ("data", "forward", "backward", "optimizer", "average")
+    for metrics in records:
+        spent = [metrics[f"time/{part}_ms"] for part in parts]
+        assert min(spent) > 0
+        assert sum(spent) < metrics["time/step_ms"] * 1.01
+    assert "time/checkpoint_ms" in records[2]
+    assert "time/validation_ms" in records[4]
 
 
 def test_the_consumer_has_the_state_to_itself_while_an_event_is_handled():
@@ -302,7 +342,7 @@ def worker(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    experiment, state = make("training.accumulate=2")
+    experiment, state = make("training.microbatch=4")
     events = list(make_loop(experiment, rank, world).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
@@ -314,13 +354,14 @@ def worker(rank: int, world: int, folder: str) -> None:
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
-def test_two_workers_train_like_one(tmp_path):
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_train_like_one_also_with_unequal_parts(tmp_path, world):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
-    multiprocessing.spawn(worker, (2, str(tmp_path)), nprocs=2)
-    alone = train("training.accumulate=2")
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(2)]
-    assert same(*states)
+    multiprocessing.spawn(worker, (world, str(tmp_path)), nprocs=world)
+    alone = train("training.microbatch=4")
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
+    states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(world)]
+    assert all(same(states[0], state) for state in states[1:])
     for name, weight in alone.end["model"].items():
         torch.testing.assert_close(states[0]["model"][name], weight, rtol=0, atol=3e-5)
     expected = json.loads(json.dumps([plain(event) for event in alone.events]))

@@ -44,6 +44,11 @@ class Plan:
     """Global batches in a block."""
 
     @property
+    def rows(self) -> int:
+        """This rank's examples of a global batch."""
+        return len(self.order.share(self.batch_size, self.rank, self.world))
+
+    @property
     def steps(self) -> int:
         return len(range(self.start, self.stop, self.batch_size))
 
@@ -60,7 +65,7 @@ class Plan:
     @property
     def block_bytes(self) -> int:
         """Of a full block."""
-        return self.steps_per_block * (self.batch_size // self.world) * (self.manifest.row_bytes + 8)
+        return self.steps_per_block * self.rows * (self.manifest.row_bytes + 8)
 
 
 def default_steps(row_bytes: int, rows: int) -> int:
@@ -91,7 +96,7 @@ def batches(plan: Plan, table: pa.Table) -> Iterator[tuple[int, NDArray[Any], ND
     Raises:
         UserError: the sentence of the reading process.
     """
-    rows = plan.batch_size // plan.world
+    rows = plan.rows
     for chunk in table.to_batches():
         for error in chunk.column("error").drop_null().to_pylist():
             raise UserError(error)
@@ -111,7 +116,7 @@ def _block(plan: Plan, step: int, steps: int) -> pa.Table:
 
 
 def _schema(plan: Plan) -> pa.Schema:
-    rows = plan.batch_size // plan.world
+    rows = plan.rows
     return pa.schema(
         {
             "position": pa.int64(),

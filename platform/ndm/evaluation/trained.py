@@ -1,6 +1,5 @@
 """A trained objective, from the newest good checkpoint of a run."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 from ndm.build import build_objective
@@ -8,8 +7,8 @@ from ndm.config import Experiment
 from ndm.data.manifest import Manifest
 from ndm.errors import UserError
 from ndm.objectives import Objective
-from ndm.runs import RunFolder
 from ndm.training import checkpoint
+from ndm.training.checkpoint import Home
 
 
 class Trained(NamedTuple):
@@ -19,31 +18,29 @@ class Trained(NamedTuple):
     position: int
 
 
-def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Path | None = None) -> Trained:
-    """Load the averaged weights of the newest checkpoint that is good, or of the one at `path`.
+def load(home: Home, experiment: Experiment, manifest: Manifest, name: str | None = None) -> Trained:
+    """Load the averaged weights of the newest checkpoint in `home` that is good, or of the one that is named.
 
     Raises:
         UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data.
     """
-    found = _read(folder, path) if path else checkpoint.latest(folder.checkpoints)
+    found = _read(home, name) if name else checkpoint.latest(home)
     if found is None:
-        raise UserError(
-            f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}"
-        )
-    check(found, folder, experiment, manifest)
+        raise UserError(f"There is no usable checkpoint in {home} yet; train with: ndm train {experiment.name}")
+    check(found, home, experiment, manifest)
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
     objective.load_state_dict(found.tensors["ema"])
     return Trained(objective, found.position)
 
 
-def _read(folder: RunFolder, path: Path) -> checkpoint.Checkpoint:
+def _read(home: Home, name: str) -> checkpoint.Checkpoint:
     try:
-        return checkpoint.read(path)
+        return checkpoint.read(home, name)
     except checkpoint.Broken as error:
-        raise UserError(f"The checkpoint {folder.name}/{path.name} cannot be used: {error}.") from None
+        raise UserError(f"The checkpoint {name} in {home} cannot be used: {error}.") from None
 
 
-def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:
+def check(found: checkpoint.Checkpoint, home: Home, experiment: Experiment, manifest: Manifest) -> None:
     """Refuse a checkpoint that was not made by this experiment on these data.
 
     Raises:
@@ -53,6 +50,6 @@ def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experimen
         there = found.meta.get(what, "")
         if there != here:
             raise UserError(
-                f"The checkpoint {found.path.name} of the run {folder.name} belongs to other {what} (hash {there[:8]}, "
-                f"here {here[:8]}); choose another run.name, or start afresh with --fresh."
+                f"The checkpoint {found.name} in {home} belongs to other {what} (hash {there[:8]}, here {here[:8]}); "
+                "choose another run.name, or start afresh with --fresh."
             )

@@ -52,7 +52,7 @@ def evaluate(workspace: Workspace, spool: Spool) -> Scores:
     Raises:
         UserError: the model cannot be scored so, or some estimator's solver was not good enough.
     """
-    objective, position = trained.load(workspace.folder, workspace.experiment, workspace.manifest, workspace.checkpoint)
+    objective, position = trained.load(workspace.home, workspace.experiment, workspace.manifest, workspace.checkpoint)
     scores, refused = list[Scores](), list[str]()
     for asked in estimators(workspace, objective):
         try:

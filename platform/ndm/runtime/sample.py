@@ -36,7 +36,7 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     """
     folder, manifest, experiment = workspace.folder, workspace.manifest, workspace.experiment
     features = asked(experiment, manifest)
-    objective, _ = trained.load(folder, experiment, manifest, workspace.checkpoint)
+    objective, _ = trained.load(workspace.home, experiment, manifest, workspace.checkpoint)
     drawn = draw_samples(workspace, workspace.terminal.count("drawing samples"))
     path = folder.samples / f"{_name(experiment)}.png"
     figures.samples(drawn.raw, manifest.levels, path)
