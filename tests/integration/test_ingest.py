@@ -109,8 +109,8 @@ def test_a_damaged_shard_is_told_in_its_own_sentence(folder, tmp_path):
 
 
 def test_a_world_that_does_not_fit_is_refused_at_once(folder):
-    with pytest.raises(UserError, match=r"scaling\.workers=3"):
-        follow(folder, start=0, stop=100, rank=0, world=3)
+    with pytest.raises(UserError, match=r"scaling\.workers=9"):
+        follow(folder, start=0, stop=100, rank=0, world=9)
 
 
 def test_a_fifth_of_a_cpu_is_enough(folder):

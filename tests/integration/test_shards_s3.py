@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import here, records, refusal
+from commands import TINY, Tracked, here, records, refusal, tensors, uninterrupted
 
 from ndm.data import places
 from ndm.data.available import available
@@ -132,3 +132,24 @@ def test_a_store_that_is_down_is_told_before_anything_is_prepared(
     assert "the store does not answer" in sentence
     assert "storage.data=" in sentence
     assert not (tmp_path / "runs" / "data").exists()
+
+
+def test_checkpoints_in_a_store_are_those_of_a_disk_and_can_be_scored(
+    store: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    expected = uninterrupted(tmp_path_factory.getbasetemp()).run
+    there = ("run.name=remote", f"storage.checkpoints=s3://{BUCKET}/runs")
+    here(tmp_path, "train", *TINY, *there)
+    run = tmp_path / "runs" / "remote"
+    assert not (run / "checkpoints").exists()
+    names = {o["Key"].split("/")[2] for o in store.list_objects_v2(Bucket=BUCKET, Prefix="runs/")["Contents"]}
+    assert names - {""} == {"000000003840", "000000005120"}
+    for part, content in tensors(expected, 5120).items():
+        key = f"runs/remote/000000005120/{part}.safetensors"
+        assert store.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
+    assert Tracked(tmp_path / "runs").run.data.tags["checkpoints"] == f"s3://{BUCKET}/runs/remote"
+    said = here(tmp_path, "evaluate", "remote@best", "estimator=elbo_cont_k4")
+    assert "test-elbo_cont_k4-at-5120.parquet" in said.output
+    assert f"There is no usable checkpoint in s3://{BUCKET}/other/remote yet" in refusal(
+        tmp_path, "evaluate", "remote", f"storage.checkpoints=s3://{BUCKET}/other"
+    )

@@ -116,7 +116,7 @@ class Channel:
         self._mailbox.picture.remote(position, raw)
 
     def sync(self) -> None:
-        """From rank 0: returns when what it sent outlives a loss of power."""
+        """From rank 0 or the driver: returns when what was sent outlives a loss of power."""
         ray.get(self._mailbox.sync.remote())
 
     def warn(self, message: str) -> None:

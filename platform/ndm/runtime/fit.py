@@ -81,7 +81,10 @@ def fit(
 
     # Not in the main thread: Ray's own handler would abort the workers at the first Ctrl-C, before they could save.
     threading.Thread(target=run, daemon=True).start()
-    stopped = _watch(done, task.channel, patience, show, warn)
+    try:
+        stopped = _watch(done, task.channel, patience, show, warn)
+    finally:
+        task.channel.sync()  # what the workers sent stands before what the caller records now
     if (error := outcome.get("error")) is not None:
         raise error
     return not stopped

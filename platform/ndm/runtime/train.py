@@ -17,6 +17,7 @@ from ndm.runtime.session import Workers, resolve_workers, session
 from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
+from ndm.tracking.spool import FILE, held
 from ndm.training import checkpoint
 from ndm.training.checkpoint import Home
 
@@ -144,6 +145,8 @@ def _training(workspace: Workspace, run_id: str, workers: str) -> dict[str, Any]
         "workers": workers,
         "seconds": seconds,
         "examples_per_second": reached.position / seconds,
+        # Of the time from each command's start to its last record, what is not start, repetition or waiting for nodes.
+        "goodput": seconds / max(held(workspace.folder.path / FILE), seconds),
     }
 
 
