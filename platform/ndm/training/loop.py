@@ -19,6 +19,7 @@ from ndm.likelihood.statistics import bits_per_dim
 from ndm.model import Model
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
+from ndm.training.flips import flipped
 from ndm.training.optimizer import OptimizerConfig
 from ndm.training.state import State
 from ndm.training.step import Slots, noise, step
@@ -126,6 +127,8 @@ class Loop:
     """Stored values of the validation images of this worker, [n, *shape]."""
     validation_first: int
     """Id of the first of them."""
+    flip: bool = False
+    """Mirror a random half of the training images."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world: int = 1
@@ -143,7 +146,8 @@ class Loop:
         for batch in batches:
             assert batch.position == state.position, "the order of examples and the state disagree"
             slots = Slots(batch.position, size, self.rank * part, part)
-            x = decoder.encode(batch.raw.to(self.device))
+            raw = batch.raw.to(self.device)
+            x = decoder.encode(flipped(raw, self.seed, slots) if self.flip else raw)
             draws = noise(self.seed, slots, model.shape)
             draws = type(draws)(*(d.to(self.device) for d in draws))
             end = state.position + size
