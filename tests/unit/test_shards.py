@@ -261,3 +261,25 @@ def test_the_cache_keeps_what_was_used_last_within_its_budget():
     for key in ("a", "b", "a", "c", "a", "b"):
         assert get(key) == key
     assert made == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced"])
+def test_a_shard_that_was_hashed_is_hashed_again_if_it_was_touched(folder: Path, tmp_path: Path, how: str) -> None:
+    manifest = Manifest.read(folder)
+    shard = manifest.shards("train")[1]
+    path = folder / shard.file
+    before, whole = path.stat(), path.read_bytes()
+    for again in (True, False, False):
+        rows = read_shard(folder, manifest, shard, again=again)
+        assert rows.content_sha256() == shard.content_sha256
+    changed = whole[:900] + bytes([whole[900] ^ 1]) + whole[901:]
+    if how == "replaced":
+        (tmp_path / "other").write_bytes(changed)
+        os.replace(tmp_path / "other", path)
+    else:
+        path.write_bytes(changed)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if nothing had happened
+    with pytest.raises(UserError, match=r"is damaged: its SHA-256 is not the one in the manifest"):
+        read_shard(folder, manifest, shard, again=False)
+    path.write_bytes(whole)
+    assert read_shard(folder, manifest, shard, again=False).content_sha256() == shard.content_sha256

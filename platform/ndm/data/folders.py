@@ -138,7 +138,7 @@ def below(place: Place) -> list[Folder]:
         UserError: there is no such bucket, or the store does not answer.
     """
     if not place.system:
-        return sorted(path for path in Path(place.path).glob("*") if path.is_dir())
+        return [path for path in sorted(Path(place.path).glob("*")) if path.is_dir()]
     require_bucket(place)
     with reading(place, REMEDY):
         selector = pafs.FileSelector(place.path, allow_not_found=True)
