@@ -49,7 +49,7 @@ class Rows:
 Stamp = tuple[str, int, int, int, int, int, str]
 
 _verified: ByteCache[Rows] = ByteCache(CACHE_BYTES)
-_hashed: set[Stamp | None] = set()
+_hashed: set[Stamp] = set()
 """Files that this process found to have the hash that they should have."""
 
 
@@ -104,10 +104,11 @@ def read_shard(folder: Folder, manifest: Manifest, shard: Shard, *, again: bool 
         raise missing(folder, shard) from None
     if len(content) != shard.bytes:
         raise damaged(folder, shard, f"it has {len(content)} bytes, the manifest says {shard.bytes}")
-    if again or stamp is None or stamp not in _hashed:
+    if again or stamp not in _hashed:
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
-        _hashed.add(stamp)
+        if stamp is not None:
+            _hashed.add(stamp)
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
     except pa.ArrowException:
