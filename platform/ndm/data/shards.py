@@ -25,7 +25,9 @@ from ndm.data.manifest import Manifest, Shard, damaged, missing
 from ndm.data.publish import publish
 
 CACHE_BYTES = 512 * 2**20
-"""Of verified shards that a process keeps; a stream reads from one or two at a time."""
+"""Of verified shards that a process keeps, unless it is told to keep more."""
+MOST_CACHE_BYTES = 2 * 2**30
+"""That it may be told to keep."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,11 @@ def verify(folder: Folder, progress: Callable[[int, int], None] | None = None) -
     return manifest
 
 
-def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int64]) -> Rows:
+def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int64], held: int = 0) -> Rows:
     """The rows of a split with the numbers `index`, in that order, writable. Shards are verified when they are read.
+
+    `held` is how many bytes of shards the calls to come will ask for over and over. Where fewer are kept, each call
+    reads most of its shards anew.
 
     Raises:
         UserError: a shard is missing or damaged.
@@ -154,6 +159,7 @@ def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int
         np.empty(len(index), np.int64),
         np.array(index, np.int64),
     )
+    _verified.budget = max(_verified.budget, min(held, MOST_CACHE_BYTES))
     for k in np.unique(number):
         shard = shards[k]
         key = str(folder), shard.file, shard.sha256
