@@ -18,6 +18,7 @@ from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
+from ndm.training.flips import flipped
 from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
@@ -65,7 +66,13 @@ def make(*overrides: str) -> tuple[Experiment, State]:
     return experiment, build_state(experiment, build_objective(experiment, SHAPE, LEVELS))
 
 
-def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Callable[[], bool] = lambda: False) -> Loop:
+def make_loop(
+    experiment: Experiment,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    flip: bool = False,
+) -> Loop:
     first, last = IMAGES * rank // world, IMAGES * (rank + 1) // world
     return Loop(
         training=experiment.training,
@@ -77,6 +84,7 @@ def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Calla
         validation=examples("validation", first, last - first),
         validation_first=first,
         slots=share(experiment.training.batch_size, rank, world),
+        flip=flip,
         rank=rank,
         world=world,
         should_stop=stop,
@@ -113,10 +121,10 @@ class Whole:
     end: Tensors
 
 
-def train(*overrides: str) -> Whole:
+def train(*overrides: str, flip: bool = False) -> Whole:
     experiment, state = make(*overrides)
     events, states = [], {}
-    for event in make_loop(experiment).run(state, batches(experiment, 0)):
+    for event in make_loop(experiment, flip=flip).run(state, batches(experiment, 0)):
         events.append(event)
         if isinstance(event, Checkpointable):
             states[event.position] = copied(state)
@@ -154,14 +162,16 @@ def test_the_terms_add_up_and_the_training_learns(whole):
     assert bound == sorted(bound, reverse=True)
 
 
-def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights():
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights(flip):
     """With a rate of learning that changes nothing, the record is the mean of the terms, worked out in one batch."""
     experiment, state = make("optimizer={lr: 1e-30, weight_decay: 0.0}")
     model = state.objective.model
-    first = next(make_loop(experiment).run(state, batches(experiment, 0)))
+    first = next(make_loop(experiment, flip=flip).run(state, batches(experiment, 0)))
     draws = [noise(experiment.seed, Slots(start, BATCH, 0, BATCH), SHAPE) for start in (0, BATCH)]
     with torch.no_grad():
-        x = model.decoder.encode(examples("train", 0, LOG))
+        raw = examples("train", 0, LOG)
+        x = model.decoder.encode(flipped(raw, experiment.seed, Slots(0, LOG, 0, LOG)) if flip else raw)
         terms = state.objective(x, type(draws[0])(*(torch.cat(pair) for pair in zip(*draws, strict=True))))
     expected = terms.total.double().mean().item() / (math.prod(SHAPE) * math.log(2))
     assert isinstance(first, Logged)
@@ -182,6 +192,27 @@ def test_going_on_from_any_checkpoint_is_bit_for_bit_the_whole(whole, tmp_path, 
     assert same(state.tensors(), whole.end)
     after = [plain(event) for event in whole.events if event.position > cut]
     assert [plain(event) for event in events] == after
+
+
+def test_a_training_with_flips_goes_on_as_if_it_had_not_been_interrupted(whole):
+    mirrored, cut = train(flip=True), 2 * CHECKPOINT
+    assert not same(mirrored.end, whole.end)
+    experiment, state = make()
+    state.load(mirrored.states[cut], cut)
+    events = list(make_loop(experiment, flip=True).run(state, batches(experiment, cut)))
+    assert same(state.tensors(), mirrored.end)
+    assert [plain(event) for event in events] == [plain(event) for event in mirrored.events if event.position > cut]
+
+
+def test_images_are_mirrored_in_training_and_not_in_validation():
+    still = "optimizer={lr: 1e-30, weight_decay: 0.0}"
+    records = [[e.metrics for e in train(still, flip=flip).events if isinstance(e, Logged)] for flip in (False, True)]
+    for plain_, mirrored in zip(*records, strict=True):
+        if "train/bits_per_dim" in plain_:
+            assert plain_["train/bits_per_dim"] != mirrored["train/bits_per_dim"]
+            assert plain_["train/examples_checksum"] == mirrored["train/examples_checksum"]
+        else:
+            assert plain_ == mirrored
 
 
 def test_the_training_ends_with_the_batch_that_reaches_the_examples():
@@ -338,12 +369,12 @@ def test_the_checksum_of_a_batch_is_that_of_its_parts_and_of_no_other_batch():
 
 
 def worker(rank: int, world: int, folder: str) -> None:
-    """Train on one of `world` workers, then again until a stop that only rank 0 is asked about."""
+    """Train with flips on one of `world` workers, then again until a stop that only rank 0 is asked about."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     experiment, state = make("training.microbatch=4")
-    events = list(make_loop(experiment, rank, world).run(state, batches(experiment, 0, rank, world)))
+    events = list(make_loop(experiment, rank, world, flip=True).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
     loop = make_loop(experiment, rank, world, stop=lambda: rank == 1 or state.position >= 96)
@@ -358,7 +389,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 def test_workers_train_like_one_also_with_unequal_parts(tmp_path, world):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
     multiprocessing.spawn(worker, (world, str(tmp_path)), nprocs=world)
-    alone = train("training.microbatch=4")
+    alone = train("training.microbatch=4", flip=True)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
     states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(world)]
     assert all(same(states[0], state) for state in states[1:])

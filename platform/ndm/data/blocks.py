@@ -63,6 +63,16 @@ class Plan:
         return -(-self.steps // self.steps_per_span)
 
     @property
+    def held_bytes(self) -> int:
+        """Of the shards that batch after batch has rows of, at most: those of a window, in each of this rank's streams.
+
+        Where two windows meet there are more, for one block.
+        """
+        rows = max(self.order.shard_rows)
+        shards = -(-self.order.window // rows) + 1
+        return self.order.streams // self.world * shards * rows * self.manifest.row_bytes
+
+    @property
     def block_bytes(self) -> int:
         """Of a full block."""
         return self.steps_per_block * self.rows * (self.manifest.row_bytes + 8)
@@ -111,7 +121,7 @@ def _block(plan: Plan, step: int, steps: int) -> pa.Table:
     # The streams divide a batch, so every batch has the arrangement of the first.
     places = plan.order.positions(plan.start, plan.batch_size, plan.rank, plan.world) - plan.start
     index = plan.order.rows(starts[:, None] + places)
-    raw = gather(plan.folder, plan.manifest, "train", index.ravel()).raw.reshape(steps, -1)
+    raw = gather(plan.folder, plan.manifest, "train", index.ravel(), plan.held_bytes).raw.reshape(steps, -1)
     return pa.table([starts, binary(raw), binary(index), pa.nulls(steps, pa.string())], schema=_schema(plan))
 
 

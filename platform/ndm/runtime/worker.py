@@ -19,6 +19,7 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
+from ndm.data.sources import Flipped
 from ndm.errors import UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
@@ -158,6 +159,7 @@ def make_loop(
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,
         slots=slots,
+        flip=isinstance(experiment.data, Flipped) and experiment.data.flip,
         device=next(objective.parameters()).device,
         rank=rank,
         world=world,

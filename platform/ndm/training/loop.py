@@ -20,6 +20,7 @@ from ndm.model import Model
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
 from ndm.training.clock import Clock
+from ndm.training.flips import flipped
 from ndm.training.optimizer import OptimizerConfig
 from ndm.training.state import State
 from ndm.training.step import Slots, Step, noise, step
@@ -140,6 +141,8 @@ class Loop:
     """Id of the first of them."""
     slots: range
     """This worker's places in a global batch."""
+    flip: bool = False
+    """Mirror a random half of the training images."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rank: int = 0
     world: int = 1
@@ -163,7 +166,8 @@ class Loop:
         for batch in clocked(batches, clock):
             assert batch.position == state.position, "the order of examples and the state disagree"
             place = Slots(batch.position, size, slots.start, len(slots))
-            x = decoder.encode(batch.raw.to(self.device))
+            raw = batch.raw.to(self.device)
+            x = decoder.encode(flipped(raw, self.seed, place) if self.flip else raw)
             draws = noise(self.seed, place, model.shape)
             draws = type(draws)(*(d.to(self.device) for d in draws))
             end = state.position + size
