@@ -200,8 +200,8 @@ class Measured(NamedTuple):
     raw: list[dict[str, Any]]
     memory: list[tuple[int, dict[str, Any], dict[str, Any]]]
     """(images, reading, preparation), for the data and for twice the data."""
-    load: float
-    """Of the machine before it began: how many processes wanted to run."""
+    load: tuple[float, float]
+    """Of the machine before it began and at the end: how many processes wanted to run."""
 
 
 def measure(images: int, rounds: int, seconds: float, folder: Path, peers: bool) -> Measured:
@@ -234,7 +234,7 @@ def measure(images: int, rounds: int, seconds: float, folder: Path, peers: bool)
     made = twice.prepare()
     memory = [(images, ways[OURS][0], prepared[0]), (2 * images, twice.time(sys.executable, OURS), made)]
     shutil.rmtree(twice.folder)
-    return Measured(images, rounds, ways, versions, absent, prepared, raw, memory, load)
+    return Measured(images, rounds, ways, versions, absent, prepared, raw, memory, (load, os.getloadavg()[0]))
 
 
 def report(m: Measured) -> list[str]:
@@ -245,7 +245,8 @@ def report(m: Measured) -> list[str]:
         "",
         f"`python benchmarks/ingest.py`: {m.images:,} images of 3x32x32 (uint8), different patches of "
         f"scikit-learn's two photographs, batches of {BATCH} in a shuffled order on one machine of {os.cpu_count()} "
-        f"cores ({platform.machine()}, load {m.load:.1f} before it began); medians of {m.rounds} interleaved rounds, "
+        f"cores ({platform.machine()}, load {m.load[0]:.1f} before it began, {m.load[1]:.1f} at "
+        f"the end); medians of {m.rounds} interleaved rounds, "
         f"in fresh processes. Python {platform.python_version()}, "
         + ", ".join(
             [*(f"{name} {version(name)}" for name in ("torch", "numpy", "pyarrow", "ray")), *m.versions.values()]
