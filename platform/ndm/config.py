@@ -90,6 +90,8 @@ class Scaling(Config):
     workers: Workers | tuple[Workers, Workers] | Literal["auto"] = "auto"
     """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU. [least, most]: as many as
     the cluster has room for, changing while it trains."""
+    microbatch: int | None = Field(default=None, gt=0)
+    """At most this many examples go through the model together, however many a worker has; null for all of them."""
     patience: float = Field(default=600.0, gt=0)
     """Seconds that the training waits for room in the cluster, at its start and after a node was lost."""
     max_failures: int = Field(default=3, ge=0)

@@ -84,6 +84,7 @@ def make_loop(
         validation=examples("validation", first, last - first),
         validation_first=first,
         slots=share(experiment.training.batch_size, rank, world),
+        microbatch=experiment.scaling.microbatch,
         flip=flip,
         rank=rank,
         world=world,
@@ -249,7 +250,7 @@ def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(whole):
     """Equal up to the order of float32 sums: 20 steps of Adam at 1e-2 leave weights within 3e-5 of each other."""
     for microbatch in (8, 6):
-        split = train(f"training.microbatch={microbatch}")
+        split = train(f"scaling.microbatch={microbatch}")
         assert not same(split.end, whole.end)  # the order of the sums is another one
         for name, weight in whole.end["model"].items():
             torch.testing.assert_close(split.end["model"][name], weight, rtol=0, atol=3e-5)
@@ -373,7 +374,7 @@ def worker(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    experiment, state = make("training.microbatch=4")
+    experiment, state = make("scaling.microbatch=4")
     events = list(make_loop(experiment, rank, world, flip=True).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
@@ -389,7 +390,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 def test_workers_train_like_one_also_with_unequal_parts(tmp_path, world):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
     multiprocessing.spawn(worker, (world, str(tmp_path)), nprocs=world)
-    alone = train("training.microbatch=4", flip=True)
+    alone = train("scaling.microbatch=4", flip=True)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
     states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(world)]
     assert all(same(states[0], state) for state in states[1:])

@@ -159,6 +159,7 @@ def make_loop(
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,
         slots=slots,
+        microbatch=experiment.scaling.microbatch,
         flip=isinstance(experiment.data, Flipped) and experiment.data.flip,
         device=next(objective.parameters()).device,
         rank=rank,

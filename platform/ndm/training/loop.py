@@ -33,8 +33,6 @@ class TrainingConfig(registry.Config):
     """The training ends with the first batch that reaches them."""
     batch_size: int = Field(default=128, gt=0)
     """Examples of the global batch, whatever the number of workers."""
-    microbatch: int | None = Field(default=None, gt=0)
-    """At most this many examples go through the model together, however many a worker has; null for all of them."""
     ema: float = Field(default=0.9999, ge=0, lt=1)
     """Decay per step of the averaged weights, min(ema, (1 + n) / (10 + n)) at step n."""
 
@@ -141,6 +139,8 @@ class Loop:
     """Id of the first of them."""
     slots: range
     """This worker's places in a global batch."""
+    microbatch: int | None = None
+    """At most this many examples go through the model together; None for all that a worker has."""
     flip: bool = False
     """Mirror a random half of the training images."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -180,7 +180,7 @@ class Loop:
                 x,
                 draws,
                 clip=self.optimizer.clip,
-                microbatch=self.training.microbatch,
+                microbatch=self.microbatch,
                 share=size / self.world,
                 clock=clock,
             )
