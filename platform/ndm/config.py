@@ -22,6 +22,7 @@ from ndm.sampling import ReverseConfig
 from ndm.tracking.runs import TrackingConfig
 from ndm.training.loop import MonitorConfig, TrainingConfig
 from ndm.training.optimizer import OptimizerConfig
+from ndm.training.profiles import NARROWEST, WIDEST
 
 RESERVED = frozenset({"artifacts", "data", "mlflow.db"})
 """What else lies in the folder of runs."""
@@ -53,6 +54,8 @@ class Evaluation(Config):
     """Images scored by one task."""
     batch: int = Field(default=256, gt=0)
     """Images in one evaluation of the bound."""
+    ema: float | None = Field(default=None, ge=NARROWEST, le=WIDEST)
+    """Relative width of the average of the weights that is scored and sampled; null for that of `training.ema`."""
     seed: Seed = 1
 
 
@@ -147,6 +150,11 @@ class Experiment(Config):
             raise ValueError(
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
                 "variance eta v may not exceed sigma_s^2, so eta is at most 1"
+            )
+        if self.evaluation.ema is not None and not self.monitor.ema_widths:
+            raise ValueError(
+                f"evaluation.ema={self.evaluation.ema} is made of averages that are kept from the start of a training: "
+                "give monitor.ema_widths there, such as [0.05,0.1], and monitor.snapshot_every"
             )
         if isinstance(self.head.build(), DriftHead):
             needs = f"head.kind={self.head.kind} needs"

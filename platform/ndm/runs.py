@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def snapshots(self) -> Path:
+        """Folder of averages of the weights that are kept for good, in the form of checkpoints."""
+        return self.path / "snapshots"
+
+    @property
     def samples(self) -> Path:
         """Folder of pictures and archives of samples."""
         return self.path / "samples"

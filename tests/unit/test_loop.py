@@ -18,7 +18,7 @@ from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped, checksum
+from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Snapshot, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
@@ -193,6 +193,23 @@ def test_how_a_training_is_watched_does_not_change_it(whole):
     assert positions(watched.events, Checkpointable) == [80, 160, 240, 320]
     assert positions(watched.events, Sampled) == [48, 96, 144, 192, 240, 288, 320]
     assert same(watched.end, whole.end)
+
+
+def test_more_averages_change_nothing_and_resume_bit_for_bit(whole, tmp_path):
+    more = f"monitor.ema_widths=[0.05,0.2] monitor.snapshot_every={2 * LOG}".split()
+    unbroken = train(*more)
+    assert same({part: unbroken.end[part] for part in whole.end}, whole.end)
+    assert unbroken.end.keys() - whole.end.keys() == {"ema_0.050", "ema_0.200"}
+    assert positions(unbroken.events, Snapshot) == [64, 128, 192, 256, 320]
+    assert [plain(e) for e in unbroken.events if not isinstance(e, Snapshot)] == [plain(e) for e in whole.events]
+    for cut in (64, 192):
+        checkpoint.write(tmp_path, cut, unbroken.states[cut], {}, keep=None)
+        found = checkpoint.read(tmp_path / f"{cut:012d}")
+        experiment, state = make(*more)
+        state.load(found.tensors, found.position)
+        for _ in make_loop(experiment).run(state, batches(experiment, cut)):
+            pass
+        assert same(state.tensors(), unbroken.end)
 
 
 def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():

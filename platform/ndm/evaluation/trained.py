@@ -1,12 +1,15 @@
 """A trained objective, from the newest good checkpoint of a run."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from ndm.build import build_objective
 from ndm.config import Experiment
 from ndm.data.manifest import Manifest
 from ndm.errors import UserError
+from ndm.evaluation.averages import averaged
 from ndm.objectives import Objective
 from ndm.runs import RunFolder
 from ndm.training import checkpoint
@@ -17,13 +20,18 @@ class Trained(NamedTuple):
 
     objective: Objective
     position: int
+    made: dict[str, Any]
+    """How the weights were averaged, for the record of a number; empty for the constant decay of the training."""
 
 
 def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Path | None = None) -> Trained:
     """Load the averaged weights of the newest checkpoint that is good, or of the one at `path`.
 
+    They are averaged with the constant decay of the training, or with the relative width `evaluation.ema`.
+
     Raises:
-        UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data.
+        UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data, or the width
+            that is asked for cannot be had.
     """
     found = _read(folder, path) if path else checkpoint.latest(folder.checkpoints)
     if found is None:
@@ -33,7 +41,15 @@ def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Pa
     check(found, folder, experiment, manifest)
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
     objective.load_state_dict(found.tensors["ema"])
-    return Trained(objective, found.position)
+    if (width := experiment.evaluation.ema) is None:
+        return Trained(objective, found.position, {})
+    average = averaged(folder, found, width)
+    weights = dict(objective.named_parameters())
+    assert weights.keys() == average.parameters.keys()
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(average.parameters[name])
+    return Trained(objective, found.position, {"ema": average.about})
 
 
 def _read(folder: RunFolder, path: Path) -> checkpoint.Checkpoint:

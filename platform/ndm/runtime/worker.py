@@ -26,7 +26,7 @@ from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
 from ndm.tracking.spool import Spool
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
+from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Snapshot, Stopped
 from ndm.training.state import State
 
 
@@ -153,6 +153,9 @@ class Recorder:
                         path = self.folder.samples / f"{position:012d}.png"
                         figures.samples(raw, self.manifest.levels, path)
                         self.spool.image("samples/ema", position, path)
+                    case Snapshot(position):
+                        kept = self.state.profiles.tensors()
+                        checkpoint.write(self.folder.snapshots, position, kept, self.identity(), keep=None)
                     case Checkpointable(position):
                         self.spool.sync()
                         self.save(position)
@@ -161,10 +164,13 @@ class Recorder:
         finally:
             self.spool.close()
 
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint or a snapshot is of, as `trained.check` asks it."""
+        return {"experiment": self.experiment.digest(), "data": self.manifest.hash}
+
     def save(self, position: int) -> None:
         meta = {
-            "experiment": self.experiment.digest(),
-            "data": self.manifest.hash,
+            **self.identity(),
             "tracking": self.task.run_id,
             "seconds": time.perf_counter() - self.began,
         }

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -53,7 +53,7 @@ class Manifest(BaseModel):
     format: int = FORMAT
     position: int
     meta: dict[str, Any]
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.safetensors$")], File]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*\.safetensors$")], File]
     sha256: str = ""
 
     def digest(self) -> str:
@@ -66,8 +66,8 @@ class Broken(Exception):
     """A checkpoint that must not be used; the message says which check failed."""
 
 
-def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int) -> Path:
-    """Publish a checkpoint in `folder`, then delete all but the newest `keep` good ones."""
+def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int | None) -> Path:
+    """Publish a checkpoint in `folder`, then delete all but the newest `keep` good ones; None deletes nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     final, temporary = folder / _name(position), folder / f".{_name(position)}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -85,18 +85,21 @@ def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any]
         shutil.rmtree(final)
     temporary.rename(final)
     _sync_folder(folder)
-    _prune(folder, keep)
+    if keep is not None:
+        _prune(folder, keep)
     return final
 
 
-def read(path: Path) -> Checkpoint:
-    """One checkpoint, verified.
+def read(path: Path, parts: Container[str] | None = None) -> Checkpoint:
+    """One checkpoint, verified; with only some of its parts, if they are named.
 
     Raises:
         Broken: a file is missing or not what the manifest says, or the manifest is not of this format or was changed.
     """
     manifest, tensors = _manifest(path), Tensors()
     for name, file in manifest.files.items():
+        if parts is not None and name.removesuffix(SUFFIX) not in parts:
+            continue
         try:
             tensors[name.removesuffix(SUFFIX)] = load(_payload(path, name, file))
         except SafetensorError:
@@ -104,10 +107,12 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(path, tensors, manifest.position, manifest.meta)
 
 
-def verify(path: Path) -> None:
-    """Check every byte of a checkpoint without loading its tensors; errors as for `read`."""
-    for name, file in _manifest(path).files.items():
+def verify(path: Path) -> list[str]:
+    """Check every byte of a checkpoint without loading its tensors; returns its parts. Errors as for `read`."""
+    files = _manifest(path).files
+    for name, file in files.items():
         _payload(path, name, file)
+    return [name.removesuffix(SUFFIX) for name in files]
 
 
 def _manifest(path: Path) -> Manifest:

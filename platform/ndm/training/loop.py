@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ndm.model import Model
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
 from ndm.training.optimizer import OptimizerConfig
+from ndm.training.profiles import NARROWEST, WIDEST, part_name
 from ndm.training.state import State
 from ndm.training.step import Slots, noise, step
 
@@ -50,10 +51,24 @@ class MonitorConfig(registry.Config):
     """At most this many, always the first ones of the validation split."""
     validation_draws: int = Field(default=8, gt=0)
     """Draws per image of the validation bound, stratified in time, always the same ones."""
+    ema_widths: tuple[Annotated[float, Field(ge=NARROWEST, le=WIDEST)], ...] = ()
+    """Relative widths of more averages of the weights (see `profiles`), from the start of a run or never."""
+    snapshot_every: int = Field(default=0, ge=0)
+    """Rhythm of keeping those averages for good, so that any other width can be had of them later; 0 for never."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({part_name(width) for width in self.ema_widths}) < len(self.ema_widths):
+            raise ValueError(f"ema_widths={list(self.ema_widths)} must differ in their first three decimals")
+        if self.snapshot_every and not self.ema_widths:
+            raise ValueError(
+                f"snapshot_every={self.snapshot_every} has no averages to keep; give ema_widths too, such as [0.05,0.1]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
-        for key in ("validate_every", "checkpoint_every"):
+        for key in ("validate_every", "checkpoint_every", "snapshot_every"):
             if getattr(self, key) % self.log_every:
                 raise ValueError(
                     f"{key}={getattr(self, key)} must be a multiple of log_every={self.log_every}, "
@@ -77,6 +92,12 @@ class Sampled(NamedTuple):
     """Stored values of the samples, [N, *shape]; on rank 0 only."""
 
 
+class Snapshot(NamedTuple):
+    """The averages of `state.profiles` are to be kept for good; comes before a `Checkpointable` of its position."""
+
+    position: int
+
+
 class Checkpointable(NamedTuple):
     """The state is to be saved now; the loop goes on when the consumer asks for the next event."""
 
@@ -89,7 +110,7 @@ class Stopped(NamedTuple):
     position: int
 
 
-Event = Logged | Sampled | Checkpointable | Stopped
+Event = Logged | Sampled | Snapshot | Checkpointable | Stopped
 
 
 class Batch(Protocol):
@@ -152,6 +173,7 @@ class Loop:
                 group["lr"] = rate
             done = step(module, state, x, draws, accumulate=self.training.accumulate, clip=self.optimizer.clip)
             state.ema.update(state.objective, end // size)
+            state.profiles.update(state.objective, end // size)
             before, state.position = state.position, end
             sums += done.terms
             norms += done.gradient_norm
@@ -180,6 +202,10 @@ class Loop:
                 if self.rank == 0:
                     raw, _ = self.sampler.sample(state.ema.objective.model, 0, self.samples, self.seed)
                     yield Sampled(end, raw.cpu())
+                began = time.perf_counter()
+            if self.monitor.snapshot_every and due(self.monitor.snapshot_every):
+                busy += time.perf_counter() - began
+                yield Snapshot(end)
                 began = time.perf_counter()
             stop = due(self.monitor.log_every) and not final and self._agree_to_stop()
             if stop or due(self.monitor.checkpoint_every):
