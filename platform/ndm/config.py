@@ -172,8 +172,12 @@ class Experiment(Config):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, and the name."""
-        deciding = {key: value for key, value in self.flat(deciding=True).items() if key != "name"}
+        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, the name, and unused `LATER`."""
+        deciding = {
+            key: value
+            for key, value in self.flat(deciding=True).items()
+            if key != "name" and LATER.get(key.rpartition(".")[2], ...) != value
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
@@ -189,6 +193,13 @@ class Experiment(Config):
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+
+LATER = {"dropout": 0.0}
+"""Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
+
+At that value they are not hashed, so that an experiment that does not use them stays the one it was, with its name and
+its checkpoints. The value must compute bit for bit what the program computed without the key.
+"""
 
 
 def _decides(key: str) -> bool:

@@ -132,7 +132,7 @@ def test_what_cannot_be_had_is_one_sentence(run, tmp_path):
     found = checkpoint.latest(folder.checkpoints)
     parts = {name: found.tensors[name] for name in ("model", "ema", "optimizer")}
     checkpoint.write(bare.checkpoints, found.position, parts, found.meta, keep=2)
-    with pytest.raises(UserError, match=r"^The run bare keeps no averages that evaluation\.ema=0\.08 could be made of;"):
+    with pytest.raises(UserError, match=r"^The run bare keeps no averages that evaluation\.ema=0\.08 could be made"):
         trained.load(bare, with_width(experiment, 0.08), manifest)
 
 

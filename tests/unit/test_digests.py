@@ -5,8 +5,8 @@ import pytest
 from ndm import presets
 
 RECORDED = {
-    "cifar10-ndm": "7af7cd44f9139e18f75b854a7ea277222eeaea766f66f5a623dd79a5ed80adc9",
-    "cifar10-vdm": "ddb0225d1f7bdf2ac036aa77447236ea7a1bf79579d6aa83c83b89ea9604a174",
+    "cifar10-ndm": "dff421a1f8d315de39b8d00906e1edf3881f9ab4e0153b49e9cf47f8bfd98642",
+    "cifar10-vdm": "15cac5a5208f592298b324f85ecfe12d005673913dc4d8dc3433ea1abe429d97",
     "digits-blurring": "81ed7e29384c99adc98b25f4b136c3c0f7a8e9f5666e7b02e557679aeca797a3",
     "digits-ddim": "d33456a04f2f9ab91483b6e3dcbf07a95eacb7b23d81ad4eb7b2cd2cff2e007d",
     "digits-ddpm": "d33456a04f2f9ab91483b6e3dcbf07a95eacb7b23d81ad4eb7b2cd2cff2e007d",
@@ -15,9 +15,9 @@ RECORDED = {
     "digits-ndm": "36103ad29b40dcb6c69c162bba4ea0e5587da2fd0c218ed1fb7c26d7cf75dc31",
     "digits-tiny": "1fa3843fa6b5a5559631129f2e726277464552e90a8e33b121228a9673967699",
     "digits-vdm": "7ddcff7adde659bd6485accabf272cc63e6c0c956639400b5afd316afa0e4146",
-    "imagenet32-chrabaszcz-ndm": "9be0a2504f5d28160a3ed58ba8a5f6eb805401d0787d098fd9f6a199b155cc66",
-    "imagenet32-oord-ndm": "d89c8cc505e2e26e6f052f0baebfe9ce682eaad516ec2e32e193466252512aff",
-    "imagenet64-oord-ndm": "384f7cdec5befab338c6dab719b9645af752e69e7aa6b6e03e06a3ba215ba511",
+    "imagenet32-chrabaszcz-ndm": "bede62ee9357dc548493e2e28cc0672fe12cddabd4953fbf82efb3edec027863",
+    "imagenet32-oord-ndm": "e1f42cf10971a4c44df89470e76269e96703a05c9b0fa902bb48802f2c8b3ad4",
+    "imagenet64-oord-ndm": "c571d679e46259afb25d577a928368b3690e3d01990edb004399c8faf986371a",
     "photos32-ndm": "31f33e5dad5adcbfc1a559e0fb572ebeb430b2b31100831eeaed3dfbdf497df2",
     "photos32-vdm": "3872988ee92aef313a465e095c7b13859e1ef8a9203ab8bb148b679a355dcd40",
     "rings-ndm": "e275a4d7b8e1f250c5db953a2a970d45595a240895f97beb36d8c99181b283e6",

@@ -212,6 +212,16 @@ def test_more_averages_change_nothing_and_resume_bit_for_bit(whole, tmp_path):
         assert same(state.tensors(), unbroken.end)
 
 
+def test_a_training_with_dropout_resumes_bit_for_bit(whole):
+    unbroken = train("network.dropout=0.25")
+    assert not same(unbroken.end, whole.end)
+    experiment, state = make("network.dropout=0.25")
+    state.load(unbroken.states[192], 192)
+    for _ in make_loop(experiment).run(state, batches(experiment, 192)):
+        pass
+    assert same(state.tensors(), unbroken.end)
+
+
 def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
     rhythm = ["monitor={log_every: 40, validate_every: 80, checkpoint_every: 80}"]
     unbroken = train(*rhythm)
@@ -315,11 +325,11 @@ def test_the_checksum_of_a_batch_is_that_of_its_parts_and_of_no_other_batch():
 
 
 def worker(rank: int, world: int, folder: str) -> None:
-    """Train on one of `world` workers, then again until a stop that only rank 0 is asked about."""
+    """Train on one of `world` workers with dropout, then without until a stop that only rank 0 is asked about."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    experiment, state = make("training.accumulate=2")
+    experiment, state = make("training.accumulate=2", "network.dropout=0.25")
     events = list(make_loop(experiment, rank, world).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
@@ -334,7 +344,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 def test_two_workers_train_like_one(tmp_path):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
     multiprocessing.spawn(worker, (2, str(tmp_path)), nprocs=2)
-    alone = train("training.accumulate=2")
+    alone = train("training.accumulate=2", "network.dropout=0.25")
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(2)]
     assert same(*states)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ndm import registry
 from ndm.errors import UserError
 from ndm.networks._base import Network
+from ndm.networks._dropout import Dropout
 from ndm.networks._fourier import with_fourier
 from ndm.networks._time import TimeEmbedding
 
@@ -38,6 +39,8 @@ class Config(registry.Config):
     heads: int = Field(4, gt=0)
     fourier: tuple[float, ...] = Field((), examples=[(1.0, 4.0)])
     """Frequencies f of extra inputs, see `_fourier`."""
+    dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
+    """Probability that an element is dropped, see `_dropout`; at the end of each branch of a block."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -104,20 +107,21 @@ def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 class Block(nn.Module):
     """Tokens [B, N, width] to the same."""
 
-    def __init__(self, width: int, heads: int, features: int) -> None:
+    def __init__(self, width: int, heads: int, features: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.modulation = Modulation(features, width, 6)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
         hidden = EXPANSION * width
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.dropout_1, self.dropout_2 = Dropout(dropout), Dropout(dropout)
 
     def forward(self, h: Tensor, features: Tensor | None) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(features)
         qkv = self.qkv(modulated(h, scale_1, shift_1))
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = h + gate_1 * self.merge(attention(q, k, v).transpose(1, 2).flatten(2))
-        return h + gate_2 * self.mlp(modulated(h, scale_2, shift_2))
+        h = h + gate_1 * self.dropout_1(self.merge(attention(q, k, v).transpose(1, 2).flatten(2)))
+        return h + gate_2 * self.dropout_2(self.mlp(modulated(h, scale_2, shift_2)))
 
 
 class DiT(Network):
@@ -140,7 +144,7 @@ class DiT(Network):
         self.embedding = TimeEmbedding(features) if timed else None
         self.first = nn.Linear(channels * (1 + 2 * len(config.fourier)) * side**2, width)
         self.register_buffer("positions", positions(self.height // side, self.width // side, width), persistent=False)
-        self.blocks = nn.ModuleList(Block(width, config.heads, features) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(width, config.heads, features, config.dropout) for _ in range(config.depth))
         self.modulation = Modulation(features, width, 2)
         self.last = nn.Linear(width, outputs * channels * side**2)
         for parameter in self.last.parameters():

@@ -17,6 +17,7 @@ from ndm import registry
 from ndm.likelihood.elbo import elbo
 from ndm.likelihood.statistics import bits_per_dim
 from ndm.model import Model
+from ndm.networks._dropout import words
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
 from ndm.training.optimizer import OptimizerConfig
@@ -171,7 +172,16 @@ class Loop:
             rate = self.optimizer.rate(end, self.training.examples)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
-            done = step(module, state, x, draws, accumulate=self.training.accumulate, clip=self.optimizer.clip)
+            dropout = words(state.objective, self.seed, state.position + self.rank * part, part)
+            done = step(
+                module,
+                state,
+                x,
+                draws,
+                accumulate=self.training.accumulate,
+                clip=self.optimizer.clip,
+                dropout=None if dropout is None else dropout.to(self.device),
+            )
             state.ema.update(state.objective, end // size)
             state.profiles.update(state.objective, end // size)
             before, state.position = state.position, end

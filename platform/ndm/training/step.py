@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ndm.networks._dropout import masked
 from ndm.objectives import Noise, Objective, Terms
 from ndm.randomness import Stream
 from ndm.training.state import State
@@ -49,9 +50,19 @@ class Step(NamedTuple):
 
 
 def step(
-    module: Objective | DistributedDataParallel, state: State, x: Tensor, noise: Noise, *, accumulate: int, clip: float
+    module: Objective | DistributedDataParallel,
+    state: State,
+    x: Tensor,
+    noise: Noise,
+    *,
+    accumulate: int,
+    clip: float,
+    dropout: Tensor | None = None,
 ) -> Step:
-    """Forward, backward, clip and update; gradients are averaged over the workers' equal parts."""
+    """Forward, backward, clip and update; gradients are averaged over the workers' equal parts.
+
+    `dropout` are the words of these examples, see `ndm.networks._dropout`; without them nothing is dropped.
+    """
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(3, device=x.device)
     parts = list(zip(x.chunk(accumulate), *(part.chunk(accumulate) for part in noise), strict=True))
@@ -61,7 +72,7 @@ def step(
         alone = (
             contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
         )
-        with alone:
+        with alone, masked(state.objective, None if dropout is None else dropout.chunk(accumulate)[i]):
             terms: Terms = module(x_part, noise_part)
             loss = state.objective.loss(terms, noise_part)
             (loss.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
