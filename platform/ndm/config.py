@@ -193,6 +193,8 @@ class Experiment(Config):
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+HOW = frozenset({"recompute"})
+"""Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
 
 LATER = {"dropout": 0.0}
 """Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
@@ -203,7 +205,7 @@ its checkpoints. The value must compute bit for bit what the program computed wi
 
 
 def _decides(key: str) -> bool:
-    return key.partition(".")[0] not in WHERE and key not in PLACES
+    return key.partition(".")[0] not in WHERE and key.rpartition(".")[2] not in HOW and key not in PLACES
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

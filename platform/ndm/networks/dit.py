@@ -8,7 +8,7 @@ where the gates g, scales and shifts are linear in e(t) and start at zero: every
 are fixed sines and cosines of the patch's row and column. Without time the modulation is a learned constant.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from ndm import registry
 from ndm.errors import UserError
-from ndm.networks._base import Network
 from ndm.networks._dropout import Dropout
 from ndm.networks._fourier import with_fourier
+from ndm.networks._recompute import Call, Segmented
 from ndm.networks._time import TimeEmbedding
 
 EXPANSION = 4
@@ -41,6 +41,8 @@ class Config(registry.Config):
     """Frequencies f of extra inputs, see `_fourier`."""
     dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
     """Probability that an element is dropped, see `_dropout`; at the end of each branch of a block."""
+    recompute: bool = Field(False, examples=[True])
+    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -124,7 +126,7 @@ class Block(nn.Module):
         return h + gate_2 * self.dropout_2(self.mlp(modulated(h, scale_2, shift_2)))
 
 
-class DiT(Network):
+class DiT(Segmented):
     """For images [C, H, W] whose sides are multiples of `patch`; UserError for others."""
 
     positions: Tensor
@@ -140,7 +142,7 @@ class DiT(Network):
                 f"patch {side} of the dit must divide both sides of the image, {self.height} and {self.width}; "
                 "give another patch"
             )
-        self.side, self.fourier = side, config.fourier
+        self.side, self.fourier, self.recompute = side, config.fourier, config.recompute
         self.embedding = TimeEmbedding(features) if timed else None
         self.first = nn.Linear(channels * (1 + 2 * len(config.fourier)) * side**2, width)
         self.register_buffer("positions", positions(self.height // side, self.width // side, width), persistent=False)
@@ -150,9 +152,15 @@ class DiT(Network):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        features = None if self.embedding is None else self.embedding(t)
-        h = self.first(patches(with_fourier(x, self.fourier), self.side)) + self.positions
+    def walk(self, call: Call, x: Any, t: Any) -> Any:
+        features = None if self.embedding is None else call(self.embedding, t)
+        h = call(self.enter, x)
         for block in self.blocks:
-            h = block(h, features)
+            h = call(block, h, features)
+        return call(self.leave, h, features)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.first(patches(with_fourier(x, self.fourier), self.side)) + self.positions
+
+    def leave(self, h: Tensor, features: Tensor | None) -> Tensor:
         return image(self.last(modulated(h, *self.modulation(features))), self.side, self.height, self.width)

@@ -6,7 +6,8 @@ halved, which is the network of Kingma et al., Variational Diffusion Models (arX
 features of the input (appendix C) are the key `fourier`, and its dropout the key `dropout`.
 """
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -15,9 +16,9 @@ from torch.nn.functional import avg_pool2d, interpolate, silu
 
 from ndm import registry
 from ndm.errors import UserError
-from ndm.networks._base import Network
 from ndm.networks._dropout import Dropout
 from ndm.networks._fourier import with_fourier
+from ndm.networks._recompute import Call, Segmented
 from ndm.networks._time import TimeEmbedding
 
 CHANNELS_PER_GROUP = 4
@@ -38,6 +39,8 @@ class Config(registry.Config):
     """Frequencies f of extra inputs, see `_fourier`."""
     dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
     """Probability that an element is dropped, see `_dropout`; before the second convolution of a block."""
+    recompute: bool = Field(False, examples=[True])
+    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients."""
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "UNet":
         return UNet(self, shape, outputs, timed)
@@ -84,7 +87,7 @@ class Attention(nn.Module):
         return x + self.last((v @ weights.transpose(1, 2)).reshape(x.shape))
 
 
-class UNet(Network):
+class UNet(Segmented):
     """For images [C, H, W] whose height and width halve exactly from level to level; UserError for others."""
 
     def __init__(self, config: Config, shape: tuple[int, ...], outputs: int, timed: bool) -> None:
@@ -99,7 +102,7 @@ class UNet(Network):
             )
         features = 4 * config.channels if timed else 0
         groups, dropout = config.groups, config.dropout
-        self.blocks, self.fourier = config.blocks, config.fourier
+        self.blocks, self.fourier, self.recompute = config.blocks, config.fourier, config.recompute
         # Channels after each block; on the way up each block also takes the output of its mirror image.
         down = [config.channels * m for m in config.multipliers for _ in range(config.blocks)]
         up = down[::-1]
@@ -120,18 +123,34 @@ class UNet(Network):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        features = None if self.embedding is None else self.embedding(t)
-        h = self.first(with_fourier(x, self.fourier))
-        skips: list[Tensor] = []
+    def walk(self, call: Call, x: Any, t: Any) -> Any:
+        features = None if self.embedding is None else call(self.embedding, t)
+        h = call(self.enter, x)
+        skips: list[Any] = []
         for i, block in enumerate(self.down):
             if i and i % self.blocks == 0:
-                h = avg_pool2d(h, 2)
-            h = block(h, features)
+                h = call(halved, h)
+            h = call(block, h, features)
             skips.append(h)
-        h = self.middle_2(self.attention(self.middle_1(h, features)), features)
+        h = call(self.middle_1, h, features)
+        h = call(self.middle_2, call(self.attention, h), features)
         for i, block in enumerate(self.up):
-            if i and i % self.blocks == 0:
-                h = interpolate(h, scale_factor=2.0)
-            h = block(torch.cat([h, skips.pop()], dim=1), features)
+            h = call(partial(joined, block, i > 0 and i % self.blocks == 0), h, skips.pop(), features)
+        return call(self.leave, h)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.first(with_fourier(x, self.fourier))
+
+    def leave(self, h: Tensor) -> Tensor:
         return self.last(silu(self.norm(h)))
+
+
+def halved(h: Tensor) -> Tensor:
+    return avg_pool2d(h, 2)
+
+
+def joined(block: nn.Module, double: bool, h: Tensor, skip: Tensor, features: Tensor | None) -> Tensor:
+    """A block on the way up; doubling and joining belong to its segment, as their results are the largest arrays."""
+    if double:
+        h = interpolate(h, scale_factor=2.0)
+    return block(torch.cat([h, skip], dim=1), features)
