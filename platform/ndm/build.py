@@ -7,6 +7,7 @@ from ndm.config import Experiment
 from ndm.model import Model
 from ndm.objectives import Objective
 from ndm.training.ema import Ema
+from ndm.training.profiles import Profiles
 from ndm.training.state import State
 
 
@@ -27,4 +28,5 @@ def build_objective(experiment: Experiment, shape: tuple[int, ...], levels: int)
 
 def build_state(experiment: Experiment, objective: Objective) -> State:
     """The state of a training before its first step."""
-    return State(objective, experiment.optimizer.build(objective), Ema(objective, experiment.training.ema))
+    ema, profiles = Ema(objective, experiment.training.ema), Profiles(objective, experiment.monitor.ema_widths)
+    return State(objective, experiment.optimizer.build(objective), ema, profiles)

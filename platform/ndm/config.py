@@ -22,6 +22,7 @@ from ndm.sampling import ReverseConfig
 from ndm.tracking.runs import TrackingConfig
 from ndm.training.loop import MonitorConfig, TrainingConfig
 from ndm.training.optimizer import OptimizerConfig
+from ndm.training.profiles import NARROWEST, WIDEST
 
 RESERVED = frozenset({"artifacts", "data", "mlflow.db"})
 """What else lies in the folder of runs."""
@@ -53,6 +54,8 @@ class Evaluation(Config):
     """Images scored by one task."""
     batch: int = Field(default=256, gt=0)
     """Images in one evaluation of the bound."""
+    ema: float | None = Field(default=None, ge=NARROWEST, le=WIDEST)
+    """Relative width of the average of the weights that is scored and sampled; null for that of `training.ema`."""
     seed: Seed = 1
 
 
@@ -167,6 +170,11 @@ class Experiment(Config):
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
                 "variance eta v may not exceed sigma_s^2, so eta is at most 1"
             )
+        if self.evaluation.ema is not None and not self.monitor.ema_widths:
+            raise ValueError(
+                f"evaluation.ema={self.evaluation.ema} is made of averages that are kept from the start of a training: "
+                "give monitor.ema_widths there, such as [0.05,0.1], and monitor.snapshot_every"
+            )
         if isinstance(self.head.build(), DriftHead):
             needs = f"head.kind={self.head.kind} needs"
             if self.objective.kind == "discrete":
@@ -183,8 +191,12 @@ class Experiment(Config):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, and the name."""
-        deciding = {key: value for key, value in self.flat(deciding=True).items() if key != "name"}
+        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, the name, and unused `LATER`."""
+        deciding = {
+            key: value
+            for key, value in self.flat(deciding=True).items()
+            if key != "name" and LATER.get(key.rpartition(".")[2], ...) != value
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
@@ -200,10 +212,19 @@ class Experiment(Config):
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+HOW = frozenset({"recompute"})
+"""Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
+
+LATER = {"dropout": 0.0}
+"""Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
+
+At that value they are not hashed, so that an experiment that does not use them stays the one it was, with its name and
+its checkpoints. The value must compute bit for bit what the program computed without the key.
+"""
 
 
 def _decides(key: str) -> bool:
-    return key.partition(".")[0] not in WHERE and key not in PLACES
+    return key.partition(".")[0] not in WHERE and key.rpartition(".")[2] not in HOW and key not in PLACES
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
 from ndm.training.flips import flipped
-from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Stopped, checksum
+from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
@@ -234,6 +234,33 @@ def test_how_a_training_is_watched_does_not_change_it(whole):
     assert same(watched.end, whole.end)
 
 
+def test_more_averages_change_nothing_and_resume_bit_for_bit(whole, tmp_path):
+    more = f"monitor.ema_widths=[0.05,0.2] monitor.snapshot_every={2 * LOG}".split()
+    unbroken = train(*more)
+    assert same({part: unbroken.end[part] for part in whole.end}, whole.end)
+    assert unbroken.end.keys() - whole.end.keys() == {"ema_0.050", "ema_0.200"}
+    assert positions(unbroken.events, Snapshot) == [64, 128, 192, 256, 320]
+    assert [plain(e) for e in unbroken.events if not isinstance(e, Snapshot)] == [plain(e) for e in whole.events]
+    for cut in (64, 192):
+        checkpoint.write(tmp_path, cut, unbroken.states[cut], {}, keep=None)
+        found = checkpoint.read(tmp_path / f"{cut:012d}")
+        experiment, state = make(*more)
+        state.load(found.tensors, found.position)
+        for _ in make_loop(experiment).run(state, batches(experiment, cut)):
+            pass
+        assert same(state.tensors(), unbroken.end)
+
+
+def test_a_training_with_dropout_resumes_bit_for_bit(whole):
+    unbroken = train("network.dropout=0.25")
+    assert not same(unbroken.end, whole.end)
+    experiment, state = make("network.dropout=0.25")
+    state.load(unbroken.states[192], 192)
+    for _ in make_loop(experiment).run(state, batches(experiment, 192)):
+        pass
+    assert same(state.tensors(), unbroken.end)
+
+
 def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
     rhythm = ["monitor={log_every: 40, validate_every: 80, checkpoint_every: 80}"]
     unbroken = train(*rhythm)
@@ -370,11 +397,11 @@ def test_the_checksum_of_a_batch_is_that_of_its_parts_and_of_no_other_batch():
 
 
 def worker(rank: int, world: int, folder: str) -> None:
-    """Train with flips on one of `world` workers, then again until a stop that only rank 0 is asked about."""
+    """Train with flips and dropout on one of `world` workers, then without until a stop that rank 0 alone hears of."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    experiment, state = make("scaling.microbatch=4")
+    experiment, state = make("scaling.microbatch=4", "network.dropout=0.25")
     events = list(make_loop(experiment, rank, world, flip=True).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
@@ -390,7 +417,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 def test_workers_train_like_one_also_with_unequal_parts(tmp_path, world):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
     multiprocessing.spawn(worker, (world, str(tmp_path)), nprocs=world)
-    alone = train("scaling.microbatch=4", flip=True)
+    alone = train("scaling.microbatch=4", "network.dropout=0.25", flip=True)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
     states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(world)]
     assert all(same(states[0], state) for state in states[1:])

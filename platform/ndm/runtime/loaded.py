@@ -50,7 +50,7 @@ def load(where: Where) -> Loaded:
     torch.set_num_threads(1)
     manifest = Manifest.read(where.data)
     experiment = presets.resolve(json.loads(where.experiment))
-    objective, position = trained.load(where.home, experiment, manifest, where.checkpoint)
+    objective, position, _ = trained.load(where.home, experiment, manifest, where.checkpoint)
     return Loaded(objective.to(device()), position, experiment, manifest)
 
 

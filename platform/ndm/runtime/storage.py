@@ -55,6 +55,9 @@ class Bucket(Store):
             self._remove(name, LAST)
             again(lambda: filesystem(folder.system).delete_dir(folder.path))
 
+    def below(self, name: str) -> "Bucket":
+        return Bucket(self.place / name)
+
     def _files(self) -> list[str]:
         """Relative paths of all files."""
 

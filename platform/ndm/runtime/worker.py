@@ -26,7 +26,7 @@ from ndm.objectives import Objective
 from ndm.runtime.channel import Channel
 from ndm.training import checkpoint, speed
 from ndm.training.checkpoint import VALIDATION, Home
-from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Stopped
+from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped
 from ndm.training.saver import Saver
 from ndm.training.state import State
 
@@ -178,6 +178,7 @@ class Reporter:
         self.began = time.perf_counter() - seconds
         self.peak = speed.peak_flops(next(state.objective.parameters()).device, world)
         self.saver = Saver(task.home, experiment.monitor.keep, self.not_saved)
+        self.snapshots = Saver(checkpoint.snapshots(task.home), None, self.not_saved)
         self.validation: tuple[int, float] | None = None
 
     def follow(self, events: Iterator[Event]) -> None:
@@ -201,6 +202,8 @@ class Reporter:
                         self.task.channel.record(position, metrics, shown)
                     case Sampled(position, raw):
                         self.task.channel.picture(position, raw.numpy())
+                    case Snapshot(position):
+                        self.snapshots.save(position, self.state.profiles.tensors(), self.identity())
                     case Checkpointable(position):
                         self.task.channel.sync()
                         self.save(position)
@@ -209,12 +212,16 @@ class Reporter:
         finally:
             self.close()
 
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint or a snapshot is of, as `trained.check` asks it."""
+        return {"experiment": self.experiment.digest(), "data": self.manifest.hash}
+
     def save(self, position: int) -> None:
         """Hand the state to the saver, which says when it cannot be kept."""
+        self.snapshots.settle()  # what was kept before a checkpoint is not made again after it
         at, bits = self.validation or (-1, None)
         meta = {
-            "experiment": self.experiment.digest(),
-            "data": self.manifest.hash,
+            **self.identity(),
             "tracking": self.task.run_id,
             "seconds": time.perf_counter() - self.began,
             VALIDATION: bits if at == position else None,
@@ -230,6 +237,7 @@ class Reporter:
     def close(self) -> None:
         """Returns when the last checkpoint is safe; UserError if it cannot be made so."""
         try:
+            self.snapshots.close()
             self.saver.close()
         except (OSError, UserError) as reason:
             raise UserError(

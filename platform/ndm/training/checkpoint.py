@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -57,8 +57,13 @@ class Manifest(BaseModel):
     format: int = FORMAT
     position: int
     meta: dict[str, Any]
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.safetensors$")], File]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*\.safetensors$")], File]
     sha256: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of the state."""
+        return [file.removesuffix(SUFFIX) for file in self.files]
 
     def digest(self) -> str:
         """SHA-256 of the rest."""
@@ -75,11 +80,11 @@ Good = dict[str, float]
 
 
 def write(
-    home: Home, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int, good: Good | None = None
+    home: Home, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int | None, good: Good | None = None
 ) -> str:
     """Publish a checkpoint, then delete all but the newest `keep` good ones and the best by validation; its name.
 
-    What is in `good` is not verified again; it is brought up to date.
+    With keep=None nothing is deleted. What is in `good` is not verified again; it is brought up to date.
 
     Raises:
         OSError: it cannot be kept there; those before it are untouched.
@@ -97,12 +102,13 @@ def write(
     good.pop(name, None)
     store.put(name, files | {LAST: manifest.model_dump_json(indent=1).encode()})
     good[name] = _validation(manifest)
-    _prune(store, keep, good)
+    if keep is not None:
+        _prune(store, keep, good)
     return name
 
 
-def read(home: Home, name: str) -> Checkpoint:
-    """One checkpoint, verified.
+def read(home: Home, name: str, parts: Container[str] | None = None) -> Checkpoint:
+    """One checkpoint, verified; with only some of its parts, if they are named.
 
     Raises:
         Broken: a file is missing or not what the manifest says, or the manifest is not of this format or was changed.
@@ -110,6 +116,8 @@ def read(home: Home, name: str) -> Checkpoint:
     store = _store(home)
     manifest, tensors = _manifest(store, name), Tensors()
     for file, expected in manifest.files.items():
+        if parts is not None and file.removesuffix(SUFFIX) not in parts:
+            continue
         try:
             tensors[file.removesuffix(SUFFIX)] = load(_payload(store, name, file, expected))
         except SafetensorError:
@@ -139,6 +147,11 @@ def latest(home: Home) -> Checkpoint | None:
         except Broken as error:
             log.warning("Checkpoint %s is passed over: %s.", name, error)
     return None
+
+
+def snapshots(home: Home) -> Home:
+    """Where the averages of the weights that a run keeps for good are: beside its checkpoints, in their form."""
+    return home / "snapshots" if isinstance(home, Path) else home.below("snapshots")
 
 
 def best(home: Home) -> str | None:

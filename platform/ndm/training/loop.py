@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import Annotated, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from ndm import registry
 from ndm.likelihood.elbo import elbo
 from ndm.likelihood.statistics import bits_per_dim
 from ndm.model import Model
+from ndm.networks._dropout import words
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
 from ndm.training.clock import Clock
 from ndm.training.flips import flipped
 from ndm.training.optimizer import OptimizerConfig
+from ndm.training.profiles import NARROWEST, WIDEST, part_name
 from ndm.training.state import State
 from ndm.training.step import Slots, Step, noise, step
 
@@ -52,10 +54,24 @@ class MonitorConfig(registry.Config):
     """At most this many, always the first ones of the validation split."""
     validation_draws: int = Field(default=8, gt=0)
     """Draws per image of the validation bound, stratified in time, always the same ones."""
+    ema_widths: tuple[Annotated[float, Field(ge=NARROWEST, le=WIDEST)], ...] = ()
+    """Relative widths of more averages of the weights (see `profiles`), from the start of a run or never."""
+    snapshot_every: int = Field(default=0, ge=0)
+    """Rhythm of keeping those averages for good, so that any other width can be had of them later; 0 for never."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({part_name(width) for width in self.ema_widths}) < len(self.ema_widths):
+            raise ValueError(f"ema_widths={list(self.ema_widths)} must differ in their first three decimals")
+        if self.snapshot_every and not self.ema_widths:
+            raise ValueError(
+                f"snapshot_every={self.snapshot_every} has no averages to keep; give ema_widths too, such as [0.05,0.1]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _aligned(self) -> Self:
-        for key in ("validate_every", "checkpoint_every"):
+        for key in ("validate_every", "checkpoint_every", "snapshot_every"):
             if getattr(self, key) % self.log_every:
                 raise ValueError(
                     f"{key}={getattr(self, key)} must be a multiple of log_every={self.log_every}, "
@@ -79,6 +95,12 @@ class Sampled(NamedTuple):
     """Stored values of the samples, [N, *shape]; on rank 0 only."""
 
 
+class Snapshot(NamedTuple):
+    """The averages of `state.profiles` are to be kept for good; comes before a `Checkpointable` of its position."""
+
+    position: int
+
+
 class Checkpointable(NamedTuple):
     """The state is to be saved now; the loop goes on when the consumer asks for the next event."""
 
@@ -91,7 +113,7 @@ class Stopped(NamedTuple):
     position: int
 
 
-Event = Logged | Sampled | Checkpointable | Stopped
+Event = Logged | Sampled | Snapshot | Checkpointable | Stopped
 
 
 class Diverged(Exception):
@@ -174,6 +196,7 @@ class Loop:
             rate = self.optimizer.rate(end, self.training.examples)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
+            dropout = words(state.objective, self.seed, place.position + place.first, place.count)
             done = step(
                 module,
                 state,
@@ -182,10 +205,12 @@ class Loop:
                 clip=self.optimizer.clip,
                 microbatch=self.microbatch,
                 share=size / self.world,
+                dropout=None if dropout is None else dropout.to(self.device),
                 clock=clock,
             )
             with clock.lap("average"):
                 state.ema.update(state.objective, end // size)
+                state.profiles.update(state.objective, end // size)
             before, state.position = state.position, end
             since.add(done, checksum(batch.index, place))
             final = end >= self.training.examples
@@ -204,6 +229,9 @@ class Loop:
                     if self.rank == 0:
                         raw, _ = self.sampler.sample(state.ema.objective.model, 0, self.samples, self.seed)
                         yield Sampled(end, raw.cpu())
+            if self.monitor.snapshot_every and due(self.monitor.snapshot_every):
+                with clock.host("checkpoint"):
+                    yield Snapshot(end)
             stop = not final and self._agree_to_stop()
             if stop or due(self.monitor.checkpoint_every):
                 with clock.host("checkpoint"):

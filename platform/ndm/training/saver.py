@@ -16,7 +16,7 @@ class Saver:
     checkpoint behind it; what cannot be saved at the end is raised by `close`.
     """
 
-    def __init__(self, home: Home, keep: int, failed: Callable[[int, Exception], None]) -> None:
+    def __init__(self, home: Home, keep: int | None, failed: Callable[[int, Exception], None]) -> None:
         self._home, self._keep, self._failed = home, keep, failed
         self._good: checkpoint.Good = {}
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -24,17 +24,22 @@ class Saver:
 
     def save(self, position: int, tensors: Tensors, meta: Mapping[str, Any]) -> None:
         """Copy the tensors and return; waits for the checkpoint before, if it is still being written."""
-        try:
-            self._wait()
-        except Exception as reason:
-            assert self._saving is not None
-            self._failed(self._saving[0], reason)
+        self.settle()
         kept = {
             part: {name: tensor.detach().to("cpu", copy=True) for name, tensor in named.items()}
             for part, named in tensors.items()
         }
         write = self._thread.submit(checkpoint.write, self._home, position, kept, dict(meta), self._keep, self._good)
         self._saving = position, write
+
+    def settle(self) -> None:
+        """Returns when nothing is being written."""
+        try:
+            self._wait()
+        except Exception as reason:
+            assert self._saving is not None
+            self._failed(self._saving[0], reason)
+            self._saving = None
 
     def close(self) -> None:
         """Returns when the last checkpoint is where it cannot be lost.

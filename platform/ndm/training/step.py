@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ndm.networks._dropout import masked
 from ndm.objectives import Noise, Objective, Terms
 from ndm.randomness import Stream
 from ndm.training.clock import Clock
@@ -58,6 +59,7 @@ def step(
     clip: float,
     microbatch: int | None = None,
     share: float | None = None,
+    dropout: Tensor | None = None,
     clock: Clock | None = None,
 ) -> Step:
     """Forward, backward, clip and update.
@@ -65,6 +67,7 @@ def step(
     `x` is this worker's part of the global batch, of any size; at most `microbatch` examples of it go through the model
     together. Gradients are averaged over the workers, so the losses are divided by `share`, the examples that each
     worker would have if all had as many (by default those it has): the result is the mean over the global batch.
+    `dropout` are the words of these examples, see `ndm.networks._dropout`; without them nothing is dropped.
     """
     clock = clock or Clock(x.device)
     state.optimizer.zero_grad(set_to_none=True)
@@ -77,7 +80,8 @@ def step(
         alone = (
             contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
         )
-        with alone:
+        words = None if dropout is None else dropout[i * size : (i + 1) * size]
+        with alone, masked(state.objective, words):
             with clock.lap("forward"):
                 terms: Terms = module(x_part, noise_part)
                 loss = state.objective.loss(terms, noise_part).sum() / (share or len(x))

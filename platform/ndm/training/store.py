@@ -39,6 +39,10 @@ class Store(Protocol):
         """Remove what has the name; what cannot be removed stays."""
         ...
 
+    def below(self, name: str) -> "Store":
+        """A store of its own inside this one; its name is none of those here."""
+        ...
+
 
 class Disk(Store):
     """A folder of the local disk: written under another name, synced, renamed."""
@@ -74,6 +78,9 @@ class Disk(Store):
 
     def delete(self, name: str) -> None:
         shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def below(self, name: str) -> "Disk":
+        return Disk(self.folder / name)
 
     def _tidy(self) -> None:
         """Remove what was being written when a writer was killed."""

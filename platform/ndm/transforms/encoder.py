@@ -39,11 +39,7 @@ class Encoder(Transform):
         return x + self.weight(t.reshape(-1, *[1] * (x.ndim - 1)))[0] * self.network(x, t)
 
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        def at(time: Tensor) -> Tensor:
-            return self.network(x, time)
-
-        t = t.contiguous()  # as in the base class
-        net, d_net = torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
+        net, d_net = self.network.dual(x, t)
         w, d_w = self.weight(t.reshape(-1, *[1] * (x.ndim - 1)))
         return x + w * net, d_w * net + w * d_net
 
