@@ -163,11 +163,11 @@ def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int
     for k in np.unique(number):
         shard = shards[k]
         key = str(folder), shard.file, shard.sha256
-        held = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard, again=False), _nbytes)
+        whole = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard, again=False), _nbytes)
         here = np.flatnonzero(number == k)
         there = index[here] - first[k]
-        assert np.array_equal(held.index[there], index[here]), "the shards are not in the order of their rows"
-        rows.raw[here], rows.labels[here] = held.raw[there], held.labels[there]
+        assert np.array_equal(whole.index[there], index[here]), "the shards are not in the order of their rows"
+        rows.raw[here], rows.labels[here] = whole.raw[there], whole.labels[there]
     return rows
 
 
