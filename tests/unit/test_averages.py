@@ -115,16 +115,11 @@ def test_a_broken_snapshot_is_passed_over_and_the_record_says_how_many_were_used
     other = RunFolder(tmp_path / "broken")
     shutil.copytree(folder.checkpoints, other.checkpoints)
     kept = other.checkpoints / "snapshots"
-    (kept / f"{EVERY * BATCH:012d}" / "ema_0.050.safetensors").write_bytes(
-        b"no longer what it was"
-    )
+    (kept / f"{EVERY * BATCH:012d}" / "ema_0.050.safetensors").write_bytes(b"no longer what it was")
     with caplog.at_level(logging.WARNING):
         found = trained.load(other.checkpoints, with_width(experiment, 0.07), manifest)
     assert found.made["ema"]["averages"] == 2 * 14 + 3
-    assert (
-        f"snapshot 000000002048 in {kept} is passed over: ema_0.050.safetensors is not what"
-        in caplog.text
-    )
+    assert f"snapshot 000000002048 in {kept} is passed over: ema_0.050.safetensors is not what" in caplog.text
 
 
 def test_what_cannot_be_had_is_one_sentence(run, tmp_path):

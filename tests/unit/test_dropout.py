@@ -87,20 +87,20 @@ def test_masks_are_the_same_for_any_workers_and_parts(kind, randomise):
     state = make(kind, randomise)
     x = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
-    def gradient(world: int, accumulate: int, seed: int = 0) -> torch.Tensor:
+    def gradient(world: int, portions: int, seed: int = 0) -> torch.Tensor:
         total, part = 0.0, 8 // world
         for rank in range(world):
             slots = Slots(640, 8, rank * part, part)
             draws = noise(0, slots, SHAPE)
             own = words(state.objective, seed, 640 + rank * part, part)
             mine = x[rank * part : (rank + 1) * part]
-            step(state.objective, state, mine, draws, accumulate=accumulate, clip=1e9, dropout=own)
+            step(state.objective, state, mine, draws, clip=1e9, microbatch=part // portions, dropout=own)
             total += torch.cat([p.grad.flatten() for p in state.objective.model.network.parameters()]) / world
         return total
 
     whole = gradient(1, 1)
-    for world, accumulate in ((1, 2), (2, 1), (2, 2), (4, 1)):
-        torch.testing.assert_close(gradient(world, accumulate), whole, rtol=1e-10, atol=1e-10)
+    for world, portions in ((1, 2), (2, 1), (2, 2), (4, 1)):
+        torch.testing.assert_close(gradient(world, portions), whole, rtol=1e-10, atol=1e-10)
     assert float((gradient(1, 1, seed=1) - whole).norm() / whole.norm()) > 1e-2
 
 
