@@ -95,10 +95,13 @@ class RayCluster:
         self._watch = self.head.start(*watch, **self.client)
         self.join(*self._others)
 
-    def join(self, *hosts: Host) -> None:
-        """Make nodes of hosts that are none, or no longer, and wait until they are alive."""
+    def join(self, *hosts: Host, gpus: int = 0) -> None:
+        """Make nodes of hosts that are none, or no longer, and wait until they are alive.
+
+        They may say that they have GPUs, which Ray believes.
+        """
         for host in hosts:
-            self._start(host, f"--address={self.address}")
+            self._start(host, f"--address={self.address}", gpus=gpus)
         for host in hosts:
             self._until_started(host)
         self.until_alive(self.head, *hosts)
@@ -155,7 +158,7 @@ class RayCluster:
         for program in programs:
             program.__exit__()
 
-    def _start(self, host: Host, *arguments: str) -> None:
+    def _start(self, host: Host, *arguments: str, gpus: int = 0) -> None:
         """Start a node, after what is left of an earlier one on the host has been ended."""
         if earlier := self._nodes.pop(host.name, None):
             earlier.__exit__()
@@ -167,7 +170,7 @@ class RayCluster:
             *arguments,
             f"--node-ip-address={host.address}",
             f"--num-cpus={self.cpus}",
-            "--num-gpus=0",
+            f"--num-gpus={gpus}",
             f"--object-store-memory={STORE_BYTES}",
             f"--temp-dir={host.scratch}",
             **self._environment,

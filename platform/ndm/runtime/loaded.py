@@ -14,6 +14,7 @@ from ndm.data.manifest import Manifest
 from ndm.evaluation import trained
 from ndm.objectives import Objective
 from ndm.runs import RunFolder
+from ndm.runtime.session import gpus
 from ndm.runtime.workspace import Workspace
 
 
@@ -57,4 +58,4 @@ def load(where: Where) -> Loaded:
 
 def on_device(task: Any) -> Any:
     """The remote function with a GPU to itself, where there are any."""
-    return task.options(num_gpus=1) if device() == "cuda" else task
+    return task.options(num_gpus=1) if gpus() else task

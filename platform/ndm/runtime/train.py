@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ndm import notation, tracking
 from ndm.config import Experiment
 from ndm.errors import UserError
@@ -13,7 +11,7 @@ from ndm.runtime import evaluate, sample
 from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
-from ndm.runtime.session import resolve_workers, session
+from ndm.runtime.session import gpus, resolve_workers, session
 from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
@@ -97,7 +95,7 @@ def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None
         finished = fit(
             task,
             workers=workers,
-            gpu=torch.cuda.is_available(),
+            gpu=gpus() > 0,
             max_failures=experiment.scaling.max_failures,
             ray_folder=workspace.root / ".ray" / "train",
             show=show,
