@@ -3,6 +3,7 @@
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ndm.errors import UserError
 
@@ -52,7 +53,10 @@ class Channel:
     """Both ends of the line; it travels to the workers by value."""
 
     def __init__(self) -> None:
-        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+        # Beside the driver: what asks for no CPU may be put anywhere, also on a host that the training outlives.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        mailbox: Any = ray.remote(num_cpus=0)(Mailbox)
+        self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote()
 
     def begin(self, position: int) -> None:
         """From rank 0, without waiting: a group of workers starts here."""
