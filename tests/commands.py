@@ -2,9 +2,6 @@
 
 `ndm` and `Command` take a process of their own. `here` is the same command in the process of the tests, in a few
 seconds: for what is not about processes. In the Ray that the tests share, its workers are there already.
-
-Every command starts a session in the sense of the operating system; all that it starts stays in it, also what outlives
-the command. So what is left of a command can be found and ended by the session's number, and nobody else is touched.
 """
 
 import contextlib
@@ -12,27 +9,21 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hosts import Host
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from processes import Process
 
 from ndm import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LONG = 600.0  # seconds until a test gives up; nothing waits longer than it must
-
-RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-"""Helpers of Ray that wait a minute for a cluster that died before they end."""
 
 TINY = (
     "digits-tiny",
@@ -44,88 +35,16 @@ TINY = (
 """Eight records, two validations, four checkpoints."""
 
 
-class Command:
-    """`ndm VERB ARGUMENTS`, run by the verb's script in `folder`; leaving the block ends all that is left of it."""
+class Command(Process):
+    """`ndm VERB ARGUMENTS`, run by the verb's script in `folder`, on this machine or within a host of `hosts`."""
 
-    def __init__(self, folder: Path, verb: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, verb: str, *arguments: str, within: Host | None = None, **more: str) -> None:
         number = len(list(folder.glob("*.stdout")))
-        self._stdout, self._stderr = (folder / f"{number}-{verb}.{name}" for name in ("stdout", "stderr"))
         script = [sys.executable, str(REPOSITORY / "jobs" / f"{verb}.py"), *arguments]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "platform")}
-        # Not pipes: a process that outlives the command would hold them open.
-        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                script,
-                cwd=folder,
-                env=environment,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-                # As at a terminal, also where the tests run in the background and Ctrl-C is ignored.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        end = time.monotonic() + LONG
-        while self.running() and time.monotonic() < end:
-            for process in self.running():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-            self.process.poll()
-            time.sleep(0.1)
-
-    @property
-    def output(self) -> str:
-        return self._stdout.read_text()
-
-    @property
-    def errors(self) -> str:
-        return self._stderr.read_text()
-
-    def running(self, title: str = "") -> list[psutil.Process]:
-        """The command and all that it started and that is still alive, with a title that begins so."""
-        found: list[psutil.Process] = []
-        for pid in _pids(self.process.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
-                if _title(process := psutil.Process(pid)).startswith(title):
-                    found.append(process)
-        return found
-
-    def until(self, condition: Callable[[], Any]) -> None:
-        """Wait for something that the command does."""
-        end = time.monotonic() + LONG
-        while not condition():
-            assert self.process.poll() is None, f"the command ended before\n{self.output}\n{self.errors}"
-            assert time.monotonic() < end, f"waited in vain\n{self.output}\n{self.errors}"
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """Only the command itself, as the out-of-memory killer would; the workers that it leaves have to end."""
-        self.process.kill()
-        assert self.ended(but=RAY_AGENTS) == -signal.SIGKILL
-
-    def cut(self) -> None:
-        """All of it at once, as when the machine loses its power."""
-        for process in self.running():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        assert self.ended(but=RAY_AGENTS) == -signal.SIGKILL
-
-    def interrupt(self) -> None:
-        """Ctrl-C at a terminal: it reaches every process of the foreground group."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def ended(self, but: tuple[str, ...] = ()) -> int:
-        """The exit status, when nothing is left of the command, but for processes with such titles."""
-        status = self.process.wait(LONG)
-        end = time.monotonic() + LONG
-        while left := [title for title in map(_title, self.running()) if not title.startswith(but)]:
-            assert time.monotonic() < end, f"left behind: {left}"
-            time.sleep(0.05)
-        return status
+        environment = (within.environment if within else dict(os.environ)) | more
+        environment |= {"PYTHONPATH": str(REPOSITORY / "platform")}
+        program = [*within.enter(folder), *script] if within else script
+        super().__init__(program, folder, folder / f"{number}-{verb}", environment)
 
 
 def ndm(folder: Path, verb: str, *arguments: str, status: int = 0) -> Command:
@@ -237,19 +156,3 @@ class Tracked:
 
     def download(self, path: str, into: Path) -> bytes:
         return Path(self.client.download_artifacts(self.run.info.run_id, path, str(into))).read_bytes()
-
-
-def _pids(session: int) -> list[int]:
-    """The processes of a session that are alive."""
-    alive: list[int] = []
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(pid) == session and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                alive.append(pid)
-    return alive
-
-
-def _title(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return " ".join(process.cmdline())
-    return ""

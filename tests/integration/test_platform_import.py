@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import LONG, REPOSITORY
+from commands import REPOSITORY
+from processes import LONG
 
 WORKER = """
 import os, pathlib, sys

@@ -243,7 +243,7 @@ def test_more_averages_change_nothing_and_resume_bit_for_bit(whole, tmp_path):
     assert [plain(e) for e in unbroken.events if not isinstance(e, Snapshot)] == [plain(e) for e in whole.events]
     for cut in (64, 192):
         checkpoint.write(tmp_path, cut, unbroken.states[cut], {}, keep=None)
-        found = checkpoint.read(tmp_path / f"{cut:012d}")
+        found = checkpoint.read(tmp_path, f"{cut:012d}")
         experiment, state = make(*more)
         state.load(found.tensors, found.position)
         for _ in make_loop(experiment).run(state, batches(experiment, cut)):

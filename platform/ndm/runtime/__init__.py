@@ -16,7 +16,5 @@ for _key, _value in {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # gloo resolves the host's own name, which need not have an address; all workers are on this host.
-    "GLOO_SOCKET_IFNAME": "lo",
 }.items():
     os.environ.setdefault(_key, _value)

@@ -95,9 +95,10 @@ class Channel:
     """Both ends of the line; it travels to the workers by value."""
 
     def __init__(self, run: Path, levels: int) -> None:
+        # Beside the driver: what asks for no CPU may be put anywhere, also on a host that the training outlives.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor: Any = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox: Any = actor.options(scheduling_strategy=here).remote(run, levels)
+        mailbox: Any = ray.remote(num_cpus=0)(Mailbox)
+        self._mailbox: Any = mailbox.options(scheduling_strategy=here).remote(run, levels)
 
     def begin(self, position: int, workers: int) -> None:
         """From rank 0, without waiting: a group of workers starts here."""

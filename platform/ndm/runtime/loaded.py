@@ -12,6 +12,7 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.evaluation import trained
 from ndm.objectives import Objective
+from ndm.runtime.session import gpus
 from ndm.runtime.workspace import Workspace
 from ndm.training.checkpoint import Home
 
@@ -56,4 +57,4 @@ def load(where: Where) -> Loaded:
 
 def on_device(task: Any) -> Any:
     """The remote function with a GPU to itself, where there are any."""
-    return task.options(num_gpus=1) if device() == "cuda" else task
+    return task.options(num_gpus=1) if gpus() else task

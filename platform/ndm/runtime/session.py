@@ -1,4 +1,4 @@
-"""An embedded Ray for one command: closed by default, on loopback, with room for the data tasks."""
+"""Ray for one command: a cluster, or an embedded one, closed by default, on loopback, with room for the data tasks."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ import ray
 import torch
 
 from ndm.errors import UserError
+from ndm.runtime import cluster
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,36 +26,81 @@ Workers = int | tuple[int, int]
 """A number, or the least and the most."""
 
 
+def gpus() -> int:
+    """GPUs of the cluster that RAY_ADDRESS names, or of this machine."""
+    return _resources("GPU") if cluster.named() else torch.cuda.device_count()
+
+
 def resolve_workers(workers: Workers | str) -> Workers:
-    """`auto` is one worker per GPU, or two CPU workers.
+    """`auto` is one worker per GPU, or two CPU workers. Joins the cluster that RAY_ADDRESS names, if it names one.
 
     Raises:
-        UserError: more workers than GPUs, where there are GPUs.
+        UserError: more workers than GPUs, where there are GPUs, or than the CPUs of a cluster; no cluster answers.
     """
-    gpus = torch.cuda.device_count()
+    if cluster.named():
+        return _on_cluster(workers)
+    found = gpus()
     if workers == "auto":
-        return gpus or 2
+        return found or 2
     assert not isinstance(workers, str)
-    least = workers[0] if isinstance(workers, tuple) else workers
-    if gpus and least > gpus:
-        raise UserError(f"scaling.workers={least} but this machine has {gpus} GPU(s); use at most {gpus}, or auto.")
+    least, _ = extremes(workers)
+    if found and least > found:
+        raise UserError(f"scaling.workers={least} but this machine has {found} GPU(s); use at most {found}, or auto.")
     return workers
+
+
+def extremes(workers: Workers) -> tuple[int, int]:
+    """The least and the most."""
+    return workers if isinstance(workers, tuple) else (workers, workers)
+
+
+def _on_cluster(workers: Workers | str) -> Workers:
+    _join()
+    from ndm.data.ingest import READERS, TASK_CPUS  # a second, for Ray Data
+
+    kind, found = ("GPU", gpus()) if gpus() else ("CPU", _resources("CPU"))
+    # A worker that takes the last CPU leaves nothing to the tasks that read for it, and waits for them for ever.
+    cpus = int(_resources("CPU") / (1 + READERS * TASK_CPUS))
+    most = min(found, cpus)
+    asked = workers
+    if workers == "auto":
+        workers = most if kind == "GPU" else min(2, most)
+    assert not isinstance(workers, str)
+    least, _ = extremes(workers)
+    if least > most or least == 0:
+        raise UserError(
+            f"scaling.workers={least if isinstance(asked, tuple) else asked} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s) and "
+            "the tasks that read for them."
+        )
+    return workers
+
+
+def _resources(kind: str) -> int:
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 @contextmanager
 def session(root: Path, workers: Workers) -> Iterator[None]:
-    """Start Ray for `workers` workers and stop it at the end, whatever happens; a Ray that this process has is used."""
-    if ray.is_initialized():
+    """Start Ray for `workers` workers and stop it at the end, whatever happens; a Ray that this process has is used.
+
+    Where RAY_ADDRESS names a cluster, that is joined instead.
+
+    Raises:
+        UserError: the cluster cannot be joined.
+    """
+    if ray.is_initialized() or cluster.named():
+        _join()
         yield
         return
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file(root))
-    paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    os.environ["PYTHONPATH"] = _python_path()
+    # gloo resolves the host's own name, which need not have an address; all workers are on this host.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.pop("RAY_ADDRESS", None)
     on_termination = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, workers[1] if isinstance(workers, tuple) else workers) + SPARE_CPUS,
+        num_cpus=max(os.cpu_count() or 1, extremes(workers)[1]) + SPARE_CPUS,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -65,6 +111,16 @@ def session(root: Path, workers: Workers) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _join() -> None:
+    if address := cluster.named():
+        cluster.join(address, _python_path())
+
+
+def _python_path() -> str:
+    paths = [str(SOURCE_ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.pathsep.join(dict.fromkeys(paths))
 
 
 def _token_file(root: Path) -> Path:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ndm import notation, tracking
 from ndm.config import Experiment
 from ndm.errors import UserError
@@ -13,7 +11,7 @@ from ndm.runtime import evaluate, sample
 from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
-from ndm.runtime.session import Workers, resolve_workers, session
+from ndm.runtime.session import Workers, gpus, resolve_workers, session
 from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
@@ -121,7 +119,7 @@ def _fit(workspace: Workspace, run_id: str, workers: Workers, position: int, ste
             task,
             workspace.folder.name,
             workers=workers,
-            gpu=torch.cuda.is_available(),
+            gpu=gpus() > 0,
             max_failures=experiment.scaling.max_failures,
             patience=experiment.scaling.patience,
             ray_folder=workspace.root / ".ray" / "train",

@@ -1,0 +1,37 @@
+"""Hosts and a cluster over three of them, for all tests of a file."""
+
+import os
+from collections.abc import Iterator
+
+import hosts as namespaces
+import pytest
+from hosts import Hosts
+from ray_cluster import RayCluster
+
+REQUIRED = "NDM_REQUIRE_HOSTS"
+"""In the environment where hosts that could be made, but do not work, are an error: in the gate."""
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Skips, with the reason, where hosts cannot be made."""
+    if reason := namespaces.missing():
+        pytest.skip(reason)
+    if reason := namespaces.broken():
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason} ({REQUIRED} is set, so this is no reason to skip)")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def hosts(possible: None) -> Iterator[Hosts]:
+    """Three of them."""
+    with Hosts("ada", "bea", "cleo") as three:
+        yield three
+
+
+@pytest.fixture(scope="module")
+def cluster(hosts: Hosts) -> Iterator[RayCluster]:
+    """A cluster with one CPU on each host, so that two workers are on two of them."""
+    with RayCluster(hosts) as cluster:
+        yield cluster
