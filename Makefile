@@ -13,7 +13,7 @@ test: check ## all checks and all tests, in two halves side by side
 	$(MAKE) --no-print-directory -j2 --output-sync=target test-half-1 test-half-2
 
 test-half-1: FOLDERS := docs integration
-test-half-2: FOLDERS := recovery cluster servers contract exact unit
+test-half-2: FOLDERS := recovery cluster servers golden contract exact unit
 test-half-1 test-half-2: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q $(FOLDERS:%=tests/%)
 

@@ -41,5 +41,10 @@ def data_sets() -> Page:
 
 
 @pytest.fixture(scope="module")
+def training() -> Page:
+    return Page("docs/training.md")
+
+
+@pytest.fixture(scope="module")
 def contributing() -> Page:
     return Page("CONTRIBUTING.md")

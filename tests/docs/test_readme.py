@@ -65,6 +65,15 @@ def test_the_commands_on_data_sets_find_what_was_prepared(folder: Path, data_set
     assert all("7cdb6258e03c" in output for output in outputs)
 
 
+def test_the_commands_on_training_train_and_score_with_other_averages(training, tmp_path: Path) -> None:
+    for command in training.commands:
+        said = here(tmp_path, *shlex.split(command)[1:], *SMALLER[:2], *SMALLER[2:][: "workers" not in command]).output
+        assert "images scored         180 of 180" in said
+    (run,) = tmp_path.glob("runs/digits-tiny-*")
+    tables = {path.stem for path in run.glob("likelihood/test-*.parquet")}
+    assert tables == {"test-elbo_cont_k2", "test-elbo_cont_k2-at-2560", "test-elbo_cont_k2-ema0.080"}
+
+
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
     (command,) = [c for c in readme.commands if c.startswith("python analysis/paired.py")]
     alike = [result for result in results(folder) if result["run"].startswith("digits-tiny")]
@@ -134,7 +143,8 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md", "docs/data.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md", "docs/data.md", "docs/training.md"],
 )
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page
