@@ -68,9 +68,10 @@ def _on_cluster(workers: Workers | str) -> Workers:
     assert not isinstance(workers, str)
     least, _ = extremes(workers)
     if least > most or least == 0:
+        shown = least if isinstance(asked, tuple) else asked
         raise UserError(
-            f"scaling.workers={least if isinstance(asked, tuple) else asked} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s) and "
-            "the tasks that read for them."
+            f"scaling.workers={shown} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s) and the "
+            "tasks that read for them."
         )
     return workers
 
