@@ -1,5 +1,6 @@
 """A training on two hosts ends bit for bit where one on this machine does, also when a host dies on the way."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from ray_cluster import RayCluster
 
 pytestmark = pytest.mark.ray
 
+BITS = 3e-5
+"""What another order of sums may change in a record, in bits per dimension."""
 SLOWLY = ("monitor.validate_every=640", "monitor.validation_draws=100")
 """The same training; the long validations leave time to kill a host between two checkpoints."""
 
@@ -64,7 +67,30 @@ def test_a_training_outlives_a_host(hosts: Hosts, cluster: RayCluster, expected:
 def test_what_the_cluster_has_not_is_refused_at_once(hosts: Hosts, cluster: RayCluster) -> None:
     with Training(hosts, cluster, "refused", "scaling.workers=4") as training:
         assert training.ended() == 2
-    assert training.errors == (
-        "scaling.workers=4 but the Ray cluster has 3 CPU(s), enough for 2 worker(s) and the tasks that read for them.\n"
-    )
+    assert training.errors == ("scaling.workers=4 but the Ray cluster has 3 CPU(s), enough for 3 worker(s).\n")
     assert not training.run.exists()
+
+
+def test_a_group_shrinks_when_a_host_is_lost_and_waits_no_longer_than_it_may(
+    hosts: Hosts, cluster: RayCluster, expected: Path
+) -> None:
+    with Training(hosts, cluster, "elastic", *SLOWLY, "scaling.workers=[1,3]") as training:
+        training.until(lambda: checkpoints(training.run) and len({*working(hosts)}) == 3)
+        lost = next(host for host in working(hosts) if host is not cluster.head)
+        lost.kill()
+        assert training.ended() == 0, training.errors
+    assert re.search(
+        r"Now there are [12] worker\(s\), not 3; the training goes on from the checkpoint", training.errors
+    )
+    assert records(training.run, "train/examples_checksum") == records(expected, "train/examples_checksum")
+    few, two = (dict(records(run, "train/bits_per_dim")) for run in (training.run, expected))
+    assert [few[step] for step in two] == pytest.approx([two[step] for step in two], abs=BITS)
+
+    for host in hosts[1:]:
+        if host is not lost:
+            host.kill()
+            cluster.until_dead(host)
+    # One host is left: two workers were promised, one can be had.
+    with Training(hosts, cluster, "elastic", "scaling.workers=2", "run.name=waits") as training:
+        assert training.ended() == 2
+    assert "scaling.workers=2 but the Ray cluster has 1 CPU(s), enough for 1 worker(s)." in training.errors

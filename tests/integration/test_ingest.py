@@ -116,10 +116,8 @@ def test_a_world_that_does_not_fit_is_refused_at_once(folder):
         follow(folder, start=0, stop=100, rank=0, world=9)
 
 
-def test_a_fifth_of_a_cpu_is_enough(folder):
-    """What the launcher has to leave free of a machine that the training workers hold."""
-
-    @ray.remote(num_cpus=ray.cluster_resources()["CPU"] - ingest.READERS * ingest.TASK_CPUS)
+def test_it_reads_where_the_workers_hold_every_cpu(folder):
+    @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
     class Worker:
         def ready(self) -> bool:
             return True

@@ -4,9 +4,8 @@ The whole run is ONE execution of one dataset, because each execution costs seco
 dataset's items are spans (see `ndm.data.blocks`); a reading task turns its span into a stream of verified blocks. Two
 tasks read at a time, `READ_AHEAD_BYTES` ahead of the training.
 
-A reading task asks for `TASK_CPUS` of a CPU. Whoever launches the training must leave `READERS * TASK_CPUS` of a CPU
-free for each rank: if the training workers hold every CPU, no task ever starts and the training waits for ever, without
-an error.
+A reading task asks for no CPU. Workers may hold every CPU there is, and a group that grows by itself will: tasks that
+asked for a part of one would never start, and the training would wait for ever without an error.
 """
 
 import logging
@@ -23,7 +22,6 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 
-TASK_CPUS = 0.1
 READERS = 2
 READ_AHEAD_BYTES = 64 * 2**20
 """Of the object store, for each rank; without a limit Ray would fill a share of it with blocks not yet needed."""
@@ -103,6 +101,6 @@ def _dataset(plan: Plan) -> ray.data.Dataset:
         blocks.read_span,  # pyright: ignore[reportArgumentType]
         fn_kwargs={"plan": plan},
         batch_size=1,
-        num_cpus=TASK_CPUS,
+        num_cpus=0,
         compute=ray.data.TaskPoolStrategy(size=min(READERS, plan.spans)),
     )

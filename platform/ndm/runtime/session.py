@@ -1,4 +1,4 @@
-"""Ray for one command: a cluster, or an embedded one, closed by default, on loopback, with room for the data tasks."""
+"""Ray for one command: a cluster that RAY_ADDRESS names, or an embedded one, closed by default, on loopback."""
 
 import logging
 import os
@@ -15,12 +15,6 @@ from ndm.errors import UserError
 from ndm.runtime import cluster
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
-
-# Ray gives reading tasks CPUs of their own. Workers that hold every CPU starve them for ever; workers that leave just
-# what the tasks ask for make Ray Data grant them nothing but its emergency ration, for which it polls without a pause:
-# that took half of the training's speed.
-SPARE_CPUS = 2
-
 
 Workers = int | tuple[int, int]
 """A number, or the least and the most."""
@@ -56,12 +50,8 @@ def extremes(workers: Workers) -> tuple[int, int]:
 
 def _on_cluster(workers: Workers | str) -> Workers:
     _join()
-    from ndm.data.ingest import READERS, TASK_CPUS  # a second, for Ray Data
-
     kind, found = ("GPU", gpus()) if gpus() else ("CPU", _resources("CPU"))
-    # A worker that takes the last CPU leaves nothing to the tasks that read for it, and waits for them for ever.
-    cpus = int(_resources("CPU") / (1 + READERS * TASK_CPUS))
-    most = min(found, cpus)
+    most = min(found, _resources("CPU"))  # a worker holds a CPU beside its GPU
     asked = workers
     if workers == "auto":
         workers = most if kind == "GPU" else min(2, most)
@@ -70,8 +60,7 @@ def _on_cluster(workers: Workers | str) -> Workers:
     if least > most or least == 0:
         shown = least if isinstance(asked, tuple) else asked
         raise UserError(
-            f"scaling.workers={shown} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s) and the "
-            "tasks that read for them."
+            f"scaling.workers={shown} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s)."
         )
     return workers
 
@@ -101,7 +90,7 @@ def session(root: Path, workers: Workers) -> Iterator[None]:
     on_termination = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, extremes(workers)[1]) + SPARE_CPUS,
+        num_cpus=max(os.cpu_count() or 1, extremes(workers)[1]),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
