@@ -8,8 +8,9 @@ from torch import Tensor, nn
 class Network(nn.Module, ABC):
     """A map [B, *shape] x [B] -> [B, outputs * shape[0], *shape[1:]].
 
-    It must work under torch.func.jvp with a tangent in t, with gradients through the result: no fused attention
-    kernels (their forward mode is missing), no in-place updates, no batch statistics. The output layer starts at zero.
+    Its derivative in t is taken by `ndm.dual`, which has rules for common layers and operations. A network that uses
+    others must work under torch.func.jvp, with gradients through the result: no fused attention kernels (their forward
+    mode is missing), no in-place updates, no batch statistics. The output layer starts at zero.
     """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndm import networks, registry
+from ndm import dual, networks, registry
 from ndm.transforms._base import Transform
 
 
@@ -31,10 +31,6 @@ class Residual(Transform):
         return x + t.reshape(-1, *[1] * (x.ndim - 1)) * self.network(x, t)
 
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        def at(time: Tensor) -> Tensor:
-            return self.network(x, time)
-
-        t = t.contiguous()  # as in the base class
-        net, d_net = torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
+        net, d_net = dual.jvp(self.network, (x, t), (None, torch.ones_like(t)))
         t = t.reshape(-1, *[1] * (x.ndim - 1))
         return x + t * net, net + t * d_net
