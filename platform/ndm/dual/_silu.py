@@ -51,10 +51,10 @@ class _Silu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (pair,) = ctx.saved_tensors
+        pair: Tensor = ctx.saved_tensors[0]
         if torch.is_grad_enabled():  # a graph of the gradient is asked for
-            found: Tensor = torch.autograd.grad(silu_composed(pair), pair, grad, create_graph=True)[0]
-            return found
+            found: tuple[Tensor, ...] = torch.autograd.grad(silu_composed(pair), pair, grad, create_graph=True)
+            return found[0]
         (x, u), (g_y, g_du) = pair, grad
         g_x = SLOPE(g_y, x).add_(curvature(x).mul_(u).mul_(g_du))
         return torch.stack([g_x, SLOPE(g_du, x)])
