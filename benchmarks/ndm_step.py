@@ -53,7 +53,7 @@ CASES = (
         (3, 32, 32),
         8,
         UNET,
-        {"1/4": UNET | {"channels": 16}, "1/2": UNET | {"channels": 22}, "1": UNET},
+        {"1/4": UNET | {"channels": 16}, "1/2": UNET | {"multipliers": [1, 2, 1], "blocks": 1}, "1": UNET},
     ),
     Case(
         "MLP, two dimensions, 4 hidden layers of 256, batch 512",

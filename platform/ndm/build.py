@@ -6,6 +6,7 @@ from ndm import decoders
 from ndm.config import Experiment
 from ndm.model import Model
 from ndm.objectives import Objective
+from ndm.training import numerics
 from ndm.training.ema import Ema
 from ndm.training.state import State
 
@@ -26,5 +27,7 @@ def build_objective(experiment: Experiment, shape: tuple[int, ...], levels: int)
 
 
 def build_state(experiment: Experiment, objective: Objective) -> State:
-    """The state of a training before its first step."""
-    return State(objective, experiment.optimizer.build(objective), Ema(objective, experiment.training.ema))
+    """The state of a training before its first step; only the objective itself, not its average, trains as asked."""
+    average = Ema(objective, experiment.training.ema)
+    numerics.prepare(objective, experiment.training)
+    return State(objective, experiment.optimizer.build(objective), average)

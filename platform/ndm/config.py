@@ -148,6 +148,15 @@ class Experiment(Config):
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
                 "variance eta v may not exceed sigma_s^2, so eta is at most 1"
             )
+        if (
+            self.training.precision != "fp32"
+            and self.objective.kind == "discrete"
+            and hasattr(self.transform, "network")
+        ):
+            raise ValueError(
+                f"training.precision={self.training.precision} needs objective.kind=continuous: a discrete step weighs "
+                "the difference of F at two near times, which is lost in the rounding; or give training.precision=fp32"
+            )
         if isinstance(self.head.build(), DriftHead):
             needs = f"head.kind={self.head.kind} needs"
             if self.objective.kind == "discrete":

@@ -331,6 +331,14 @@ def contiguous(a: Stacked) -> Stacked:
     return Stacked(a.pair.contiguous())
 
 
+@rule(Tensor.to)
+def to(a: Stacked, dtype: torch.dtype) -> Stacked:
+    """To another type, not to another device."""
+    if not isinstance(dtype, torch.dtype):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise NoRule("A move to another device has no rule for a value with its tangent")
+    return Stacked(a.pair.to(dtype))
+
+
 @rule(Tensor.__getitem__)
 def part(a: Stacked, key: Any) -> Stacked:
     """By numbers, slices, None and dots."""

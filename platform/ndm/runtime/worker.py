@@ -25,7 +25,7 @@ from ndm.objectives import Objective
 from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
 from ndm.tracking.spool import Spool
-from ndm.training import checkpoint
+from ndm.training import checkpoint, numerics
 from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
 from ndm.training.state import State
 
@@ -62,6 +62,7 @@ def _train(task: Task) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)
+    numerics.set_process(experiment.training.precision)
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
     seconds = resume(state, folder, experiment, manifest)

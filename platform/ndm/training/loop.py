@@ -19,12 +19,13 @@ from ndm.likelihood.statistics import bits_per_dim
 from ndm.model import Model
 from ndm.objectives import Terms
 from ndm.sampling import Sampler
+from ndm.training.numerics import NumericsConfig
 from ndm.training.optimizer import OptimizerConfig
 from ndm.training.state import State
 from ndm.training.step import Slots, noise, step
 
 
-class TrainingConfig(registry.Config):
+class TrainingConfig(NumericsConfig):
     """How long and in what portions; everything is counted in examples."""
 
     examples: int = Field(gt=0, lt=10**12)
