@@ -70,9 +70,7 @@ def trained(images: int) -> Case:
         for group in state.optimizer.param_groups:
             group["lr"] = experiment.optimizer.rate((i + 1) * BATCH, EXAMPLES)
         slots = Slots(i * BATCH, BATCH, 0, BATCH)
-        step(
-            objective, state, x, noise(SEED, slots, experiment.data.shape), accumulate=1, clip=experiment.optimizer.clip
-        )
+        step(objective, state, x, noise(SEED, slots, experiment.data.shape), clip=experiment.optimizer.clip)
         state.ema.update(objective, i + 1)
     model = state.ema.objective.model
     x = model.decoder.encode(digits(experiment, "test")[:images])

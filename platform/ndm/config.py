@@ -22,6 +22,7 @@ from ndm.sampling import ReverseConfig
 from ndm.tracking.runs import TrackingConfig
 from ndm.training.loop import MonitorConfig, TrainingConfig
 from ndm.training.optimizer import OptimizerConfig
+from ndm.training.profiles import NARROWEST, WIDEST
 
 RESERVED = frozenset({"artifacts", "data", "mlflow.db"})
 """What else lies in the folder of runs."""
@@ -53,6 +54,8 @@ class Evaluation(Config):
     """Images scored by one task."""
     batch: int = Field(default=256, gt=0)
     """Images in one evaluation of the bound."""
+    ema: float | None = Field(default=None, ge=NARROWEST, le=WIDEST)
+    """Relative width of the average of the weights that is scored and sampled; null for that of `training.ema`."""
     seed: Seed = 1
 
 
@@ -81,13 +84,27 @@ class Samples(Config):
         return self
 
 
+Workers = Annotated[int, Field(gt=0)]
+
+
 class Scaling(Config):
     """Where it runs; without influence on what is computed beyond the order of floating-point sums."""
 
-    workers: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
-    """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU."""
+    workers: Workers | tuple[Workers, Workers] | Literal["auto"] = "auto"
+    """Data-parallel workers; auto is one per GPU, or two CPU workers where there is no GPU. [least, most]: as many as
+    the cluster has room for, changing while it trains."""
+    microbatch: int | None = Field(default=None, gt=0)
+    """At most this many examples go through the model together, however many a worker has; null for all of them."""
+    patience: float = Field(default=600.0, gt=0)
+    """Seconds that the training waits for room in the cluster, at its start and after a node was lost."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint after a worker died."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            raise ValueError(f"workers={list(self.workers)} must be [least, most]")
+        return self
 
 
 class Run(Config):
@@ -104,6 +121,9 @@ class Storage(Config):
     """Folder of runs, the embedded tracking store and, by default, data sets."""
     data: DataPath | None = None
     """Where prepared data sets are kept: a folder, or s3://bucket/prefix; by default `data` in the root."""
+    checkpoints: DataPath | None = None
+    """Where checkpoints are kept: a folder that all nodes share, or s3://bucket/prefix; by default the run's folder,
+    which is enough where all workers are on one node."""
     cache_bytes: int = Field(default=20 * 10**9, ge=0)
     """Of shards from a store that are kept on each node, in `.cache` of the root."""
 
@@ -140,9 +160,11 @@ class Experiment(Config):
                 f"training.batch_size={batch} must be a multiple of data.streams={streams}, "
                 f"for example {max(batch // streams, 1) * streams}"
             )
-        if workers != "auto" and streams % workers:
-            allowed = ", ".join(str(w) for w in range(1, streams + 1) if streams % w == 0)
-            raise ValueError(f"scaling.workers={workers} must divide data.streams={streams}: {allowed}")
+        most = workers[1] if isinstance(workers, tuple) else workers
+        if most != "auto" and most > streams:
+            raise ValueError(
+                f"scaling.workers={most} is more than data.streams={streams}, of which every worker reads one or more"
+            )
         if self.objective.kind == "discrete" and self.volatility.kind == "constant" and self.volatility.eta > 1:
             raise ValueError(
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
@@ -156,6 +178,11 @@ class Experiment(Config):
             raise ValueError(
                 f"training.precision={self.training.precision} needs objective.kind=continuous: a discrete step weighs "
                 "the difference of F at two near times, which is lost in the rounding; or give training.precision=fp32"
+            )
+        if self.evaluation.ema is not None and not self.monitor.ema_widths:
+            raise ValueError(
+                f"evaluation.ema={self.evaluation.ema} is made of averages that are kept from the start of a training: "
+                "give monitor.ema_widths there, such as [0.05,0.1], and monitor.snapshot_every"
             )
         if isinstance(self.head.build(), DriftHead):
             needs = f"head.kind={self.head.kind} needs"
@@ -173,8 +200,12 @@ class Experiment(Config):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, and the name."""
-        deciding = {key: value for key, value in self.flat(deciding=True).items() if key != "name"}
+        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, the name, and unused `LATER`."""
+        deciding = {
+            key: value
+            for key, value in self.flat(deciding=True).items()
+            if key != "name" and LATER.get(key.rpartition(".")[2], ...) != value
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
@@ -190,10 +221,19 @@ class Experiment(Config):
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+HOW = frozenset({"recompute"})
+"""Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
+
+LATER = {"dropout": 0.0, "precision": "fp32", "channels_last": False, "fused": False}
+"""Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
+
+At that value they are not hashed, so that an experiment that does not use them stays the one it was, with its name and
+its checkpoints. The value must compute bit for bit what the program computed without the key.
+"""
 
 
 def _decides(key: str) -> bool:
-    return key.partition(".")[0] not in WHERE and key not in PLACES
+    return key.partition(".")[0] not in WHERE and key.rpartition(".")[2] not in HOW and key not in PLACES
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,13 +22,20 @@ class Stream:
         digest = hashlib.sha256(repr((seed, *name)).encode()).digest()
         self._key = np.frombuffer(digest[:16], np.uint64)
 
-    def _uniform(self, start: int, count: int, size: int) -> NDArray[np.float64]:
+    def _words(self, start: int, count: int, size: int) -> NDArray[np.uint64]:
         counters = -(-size // WORDS_PER_COUNTER)
         first = start * counters
         counter = np.array([first & (2**64 - 1), first >> 64, 0, 0], np.uint64)
         words = np.random.Philox(counter=counter, key=self._key).random_raw(count * counters * WORDS_PER_COUNTER)
-        blocks = words.reshape(count, counters * WORDS_PER_COUNTER)[:, :size]
+        return words.reshape(count, counters * WORDS_PER_COUNTER)[:, :size]
+
+    def _uniform(self, start: int, count: int, size: int) -> NDArray[np.float64]:
+        blocks = self._words(start, count, size)
         return ((blocks >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # exact: never rounded up to one
+
+    def words(self, start: int, count: int, size: int) -> Tensor:
+        """64 random bits each, as int64, for positions start .. start + count - 1; shape [count, size]."""
+        return torch.from_numpy(self._words(start, count, size).view(np.int64).copy())
 
     def uniform(self, start: int, count: int, shape: tuple[int, ...] = ()) -> Tensor:
         """Float64 uniforms in (0, 1) for positions start .. start + count - 1; shape [count, *shape]."""

@@ -115,19 +115,28 @@ class RunFolder:
             yield
 
 
-def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Experiment, Path | None]:
-    """The trained run that `target` names, its experiment, and the checkpoint if `target` names one.
+BEST = "best"
 
-    A target is a run's name, the path of a run's folder or of a checkpoint in it, or an experiment with overrides.
+
+def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Experiment, str | None]:
+    """The trained run that `target` names, its experiment, and the name of the checkpoint if `target` names one.
+
+    A target is a run's name, the path of a run's folder, or an experiment with overrides, each also with a checkpoint
+    behind it as in RUN@best and RUN@12800 (examples seen); or the path of a checkpoint.
     Overrides of how it is scored, sampled, stored or watched apply to an existing run; others would be another run.
 
     Raises:
         UserError: there is no such run.
     """
-    path, checkpoint = Path(target).absolute(), None
+    target, _, at = target.partition("@")
+    if at and at != BEST and not at.isdecimal():
+        raise UserError(
+            f"{mistakes.shown(at)} is no checkpoint: say @{BEST}, or how many examples it has seen, @12800."
+        )
+    path, checkpoint = Path(target).absolute(), at.zfill(12) if at.isdecimal() else at or None
     if len(Path(target).parts) > 1 and path.is_dir():
         if path.parent == RunFolder(path.parent.parent).checkpoints:
-            path, checkpoint = path.parent.parent, path
+            path, checkpoint = path.parent.parent, path.name
         root, target = path.parent, path.name
     folder = RunFolder(root / target)
     if target in _names(root):
@@ -149,7 +158,7 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
     if not folder.exists:
         words = shlex.join(["ndm", "train", target, *overrides])
         raise UserError(f"There is no run {folder.name} under {root.name}/; train it first: {words}")
-    return folder, experiment, None
+    return folder, experiment, checkpoint
 
 
 def _names(root: Path) -> set[str]:

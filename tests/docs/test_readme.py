@@ -60,7 +60,7 @@ def test_the_commands_train_evaluate_and_sample(folder: Path) -> None:
 
 def test_the_commands_on_data_sets_find_what_was_prepared(folder: Path, data_sets) -> None:
     outputs = [here(folder, *shlex.split(command)[1:]).output for command in data_sets.commands]
-    assert len(outputs) == 4
+    assert len(outputs) == 5
     assert all("7cdb6258e03c" in output for output in outputs)
 
 

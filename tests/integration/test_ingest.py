@@ -61,14 +61,17 @@ def test_the_batches_are_those_of_the_order_from_any_start_over_epochs(folder):
         np.testing.assert_array_equal(batch.raw, rows[expected])
 
 
-def test_two_ranks_have_the_halves_of_the_same_batches(folder):
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_have_the_parts_of_the_same_batches(folder, world):
+    """Whole streams of eight: four and four, or two, three and three."""
     where = {"start": 640, "stop": 2000}
-    halves = [follow(folder, rank=rank, world=2, **where) for rank in range(2)]
-    for whole, first, second in zip(follow(folder, **where), *halves, strict=True):
-        assert whole.position == first.position == second.position
-        assert len(first.raw) == len(second.raw) == BATCH // 2
-        assert torch.equal(torch.cat([first.raw, second.raw]), whole.raw)
-        assert torch.equal(torch.cat([first.index, second.index]), whole.index)
+    ranks = [follow(folder, rank=rank, world=world, **where) for rank in range(world)]
+    for whole, *parts in zip(follow(folder, **where), *ranks, strict=True):
+        assert {part.position for part in parts} == {whole.position}
+        streams = [8 * (rank + 1) // world - 8 * rank // world for rank in range(world)]
+        assert [len(part.raw) for part in parts] == [n * BATCH // 8 for n in streams]
+        assert torch.equal(torch.cat([part.raw for part in parts]), whole.raw)
+        assert torch.equal(torch.cat([part.index for part in parts]), whole.index)
 
 
 def test_continuous_data_and_writable_tensors(tmp_path):
@@ -109,8 +112,8 @@ def test_a_damaged_shard_is_told_in_its_own_sentence(folder, tmp_path):
 
 
 def test_a_world_that_does_not_fit_is_refused_at_once(folder):
-    with pytest.raises(UserError, match=r"scaling\.workers=3"):
-        follow(folder, start=0, stop=100, rank=0, world=3)
+    with pytest.raises(UserError, match=r"scaling\.workers=9"):
+        follow(folder, start=0, stop=100, rank=0, world=9)
 
 
 def test_a_fifth_of_a_cpu_is_enough(folder):

@@ -79,7 +79,7 @@ def test_samples_have_the_same_bits_in_any_blocks_and_on_any_workers(opened: Ope
         assert len(calls) == tasks
         assert calls[-1] == (50, 50)
     here = opened(kind)
-    objective, position = trained.load(here.folder, here.experiment, here.manifest)
+    objective, position, _ = trained.load(here.home, here.experiment, here.manifest)
     raw, evaluations = draw(here.experiment.sampler.build(None), objective.model, 50, seed=0, batch=8)
     assert torch.equal(whole.raw, raw)
     assert whole[1:] == (evaluations, position)

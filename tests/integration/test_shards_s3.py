@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import here, records, refusal
+from commands import TINY, Tracked, here, records, refusal, tensors, uninterrupted
 
 from ndm.data import places
 from ndm.data.available import available
@@ -96,10 +96,11 @@ def test_a_damaged_object_is_named_and_prepare_repairs_it(store: Any, tmp_path: 
     assert verify(Remote(remote.place, tmp_path / "fresh", 0)) == Manifest.read(remote)
 
 
-def test_a_training_reads_its_shards_from_the_store(store: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["photos32-ndm", "photos32-vdm"])
+def test_a_training_reads_its_shards_from_the_store(name: str, store: Any, tmp_path: Path) -> None:
     small = (
         "network={kind: mlp, width: 16, depth: 1}",
-        "transform.network={kind: mlp, width: 16, depth: 1}",
+        *(["transform.network={kind: mlp, width: 16, depth: 1}"] if name == "photos32-ndm" else []),
         "data.stride=32",
         "training.examples=1024",
         "scaling.workers=1",
@@ -110,7 +111,7 @@ def test_a_training_reads_its_shards_from_the_store(store: Any, tmp_path: Path) 
         "run.name=photos",
         f"storage.data={KEPT}",
     )
-    here(tmp_path, "train", "photos32-ndm", *small)
+    here(tmp_path, "train", name, *small)
     results = json.loads((tmp_path / "runs/photos/results.json").read_text())
     names = {Path(o["Key"]).name for o in store.list_objects_v2(Bucket=BUCKET, Prefix="sets/photos32")["Contents"]}
     assert FILE in names
@@ -119,6 +120,29 @@ def test_a_training_reads_its_shards_from_the_store(store: Any, tmp_path: Path) 
     assert list((tmp_path / "runs/.cache/shards").iterdir())
     record = json.loads((tmp_path / "runs/photos/experiment.json").read_text())
     assert record["storage"]["data"] == KEPT
+
+
+def test_the_data_sets_of_a_store_are_listed_shown_and_verified(store: Any, tmp_path: Path) -> None:
+    manifest = Manifest.read(kept(tmp_path))
+    (line,) = [line for line in here(tmp_path, "data", "list", KEPT).output.splitlines() if "digits-1" in line]
+    assert "1,437 + 180 + 180 examples of 1x8x8" in line
+    assert manifest.hash[:12] in line
+    assert manifest.hash in here(tmp_path, "data", "show", "digits-1", f"storage.data={KEPT}").output
+    whole = f"digits-1 is whole: hash {manifest.hash}"
+    assert whole in here(tmp_path, "data", "verify", f"{KEPT}/digits-1").output
+    assert whole in here(tmp_path, "data", "verify", KEPT, "digits-1").output
+    assert "none" in here(tmp_path, "data", "list", f"s3://{BUCKET}/nothing-here").output
+    assert "There is no data set digits-2 in s3://prepared/sets: " in refusal(
+        tmp_path, "data", "show", "digits-2", f"storage.data={KEPT}"
+    )
+    assert "There is no bucket s3://no-such-bucket" in refusal(tmp_path, "data", "list", "s3://no-such-bucket/x")
+    assert not (tmp_path / "runs" / "data").exists()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_prepared(store: Any, tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, "prepare", "digits-tiny", "storage.data=s3://no-such-bucket/sets")
+    assert sentence == "There is no bucket s3://no-such-bucket: create it, or correct storage.data=...\n"
+    assert not (tmp_path / "runs" / "data").exists()
 
 
 def test_a_store_that_is_down_is_told_before_anything_is_prepared(
@@ -132,3 +156,24 @@ def test_a_store_that_is_down_is_told_before_anything_is_prepared(
     assert "the store does not answer" in sentence
     assert "storage.data=" in sentence
     assert not (tmp_path / "runs" / "data").exists()
+
+
+def test_checkpoints_in_a_store_are_those_of_a_disk_and_can_be_scored(
+    store: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    expected = uninterrupted(tmp_path_factory.getbasetemp()).run
+    there = ("run.name=remote", f"storage.checkpoints=s3://{BUCKET}/runs")
+    here(tmp_path, "train", *TINY, *there)
+    run = tmp_path / "runs" / "remote"
+    assert not (run / "checkpoints").exists()
+    names = {o["Key"].split("/")[2] for o in store.list_objects_v2(Bucket=BUCKET, Prefix="runs/")["Contents"]}
+    assert names - {""} == {"000000003840", "000000005120"}
+    for part, content in tensors(expected, 5120).items():
+        key = f"runs/remote/000000005120/{part}.safetensors"
+        assert store.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
+    assert Tracked(tmp_path / "runs").run.data.tags["checkpoints"] == f"s3://{BUCKET}/runs/remote"
+    said = here(tmp_path, "evaluate", "remote@best", "estimator=elbo_cont_k4")
+    assert "test-elbo_cont_k4-at-5120.parquet" in said.output
+    assert f"There is no usable checkpoint in s3://{BUCKET}/other/remote yet" in refusal(
+        tmp_path, "evaluate", "remote", f"storage.checkpoints=s3://{BUCKET}/other"
+    )

@@ -21,6 +21,7 @@ from commands import (
     ndm,
     records,
     refusal,
+    tensors,
     uninterrupted,
 )
 from PIL import Image
@@ -169,7 +170,7 @@ def test_one_worker_killed_and_two_that_resume_compute_what_two_compute(trained:
     slowly = ("run.name=alone", "monitor.validate_every=640", "monitor.validation_draws=150")
     with Command(tmp_path, "train", *TINY, *slowly, "scaling.workers=1") as command:
         command.until(lambda: len(records(alone, "train/bits_per_dim")) >= 3 + random.randrange(3))
-        command.kill()
+        command.cut()
     reached = checkpoints(alone)[-1]
     assert reached < 5120
     output = here(tmp_path, "train", *TINY, "run.name=alone", "scaling.workers=2").output
@@ -183,6 +184,36 @@ def test_one_worker_killed_and_two_that_resume_compute_what_two_compute(trained:
         assert [one[step] for step in one] == pytest.approx([two[step] for step in one], abs=BITS)
     ours, theirs = (likelihood(run).column("nats").to_numpy() for run in (alone, trained.run))
     np.testing.assert_allclose(ours / (DIMENSIONS * math.log(2)), theirs / (DIMENSIONS * math.log(2)), atol=10 * BITS)
+
+
+def test_a_checkpoint_that_cannot_be_saved_is_told_and_the_last_one_is_asked_for_again(
+    trained: Trained, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "full"
+    for position in (2560, 5120):  # files where the folders of these checkpoints are to be made
+        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run / "checkpoints" / f".{position:012d}.partial").touch()
+    said = here(tmp_path, "train", *TINY, "run.name=full", status=2)
+    assert said.errors.splitlines() == [
+        "The checkpoint at 2560 examples could not be saved (file exists); the training goes on to the next.",
+        f"The last checkpoint could not be saved (file exists): make room in {run / 'checkpoints'}, or correct "
+        "storage.checkpoints=..., then repeat the command; it goes on from the checkpoint before.",
+    ]
+    assert checkpoints(run) == [1280, 3840]
+    (run / "checkpoints" / ".000000005120.partial").unlink()
+    assert "from 3840 of 5120 examples on ..." in here(tmp_path, "train", *TINY, "run.name=full").output
+    assert tensors(run, 5120) == tensors(trained.run, 5120)
+    assert records(run, "train/bits_per_dim") == records(trained.run, "train/bits_per_dim")
+
+
+def test_a_training_that_diverges_says_where_and_keeps_what_it_has(tmp_path: Path) -> None:
+    sentence = refusal(tmp_path, "train", *TINY, "monitor.largest=1", "run.name=diverged")
+    assert re.fullmatch(
+        r"The training diverged: a loss of \d\.\d+ bits/dim and a gradient of norm \S+ in the batch after 0 examples "
+        r"\(rows (\d+, ){15}\d+ and 112 more of the train split\); no checkpoint was reached\. .*\n",
+        sentence,
+    )
+    assert Tracked(tmp_path / "runs").run.info.status == "FAILED"
 
 
 def test_a_run_name_belongs_to_one_experiment(trained: Trained) -> None:

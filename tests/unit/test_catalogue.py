@@ -49,7 +49,31 @@ def test_one_changed_byte_is_found_and_named(prepared: Path) -> None:
     assert "rings-1-100 is whole" in here(prepared, "data", "verify", "rings-1-100").output
 
 
+def test_data_sets_may_be_kept_anywhere(prepared: Path, tmp_path: Path) -> None:
+    (prepared / "runs/data").rename(tmp_path / "elsewhere")
+    assert "none" in here(prepared, "data", "list").output
+    listed = here(prepared, "data", "list", "storage.data=elsewhere").output
+    assert "digits-1 " in listed
+    assert "rings-1-100 " in listed
+    assert here(prepared, "data", "list", f"{tmp_path}/elsewhere").output == listed
+    for given in (["digits-1", "storage.data=elsewhere"], ["./elsewhere", "digits-1"], ["elsewhere/digits-1"]):
+        said = here(prepared, "data", "verify", *given).output
+        assert "digits-1 is whole" in said
+        assert "rings" not in said
+    assert "not in a/b and storage.data=c; give one" in refusal(prepared, "data", "list", "a/b", "storage.data=c")
+    secret = refusal(prepared, "data", "list", "s3://key:secret@bucket/x")
+    assert secret.startswith("storage.data=s3://...@bucket/x is not valid: it must be a local path or s3://bucket/key")
+
+
 def test_an_unknown_data_set_and_an_empty_folder_are_told(prepared: Path, tmp_path: Path) -> None:
     assert refusal(prepared, "data", "show", "cifar").endswith("there are digits-1, rings-1-100.\n")
     assert "there is none yet; prepare one" in refusal(tmp_path, "data", "verify", "x", "--root", "nowhere")
     assert "none" in here(tmp_path, "data", "list", "--root", "nowhere").output
+
+
+def test_a_folder_that_cannot_be_written_is_named_by_the_key_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for key, given in (("storage.data", "file/sets"), ("storage.root", "file/runs")):
+        sentence = refusal(tmp_path, "prepare", "digits-tiny", f"{key}={given}")
+        assert sentence.startswith("The data set digits-1 cannot be written to ")
+        assert sentence.endswith(f": Not a directory; choose another {key}=...\n")

@@ -35,7 +35,7 @@ def tensors(seed: int = 0) -> Tensors:
 
 
 def save(folder: Path, *positions: int, keep: int = 9) -> list[Path]:
-    return [checkpoint.write(folder, position, tensors(position), META, keep) for position in positions]
+    return [folder / checkpoint.write(folder, position, tensors(position), META, keep) for position in positions]
 
 
 def names(folder: Path) -> list[str]:
@@ -63,7 +63,7 @@ def test_what_was_written_comes_back_bit_for_bit(tmp_path):
     save(tmp_path, 1280)
     found = checkpoint.latest(tmp_path)
     assert found is not None
-    assert (found.position, found.meta, found.path) == (1280, META, tmp_path / "000000001280")
+    assert (found.position, found.meta, found.name) == (1280, META, "000000001280")
     assert bits(found.tensors) == bits(tensors(1280))
     for part, named in tensors().items():
         for name, tensor in named.items():
@@ -77,7 +77,7 @@ def trained_state(seed: int, steps: int) -> State:
     state = build_state(experiment, objective)
     for i in range(steps):
         x = objective.model.decoder.encode(torch.full((8, 1, 2, 2), i, dtype=torch.uint8))
-        step(objective, state, x, noise(0, Slots(8 * i, 8, 0, 8), (1, 2, 2)), accumulate=1, clip=1.0)
+        step(objective, state, x, noise(0, Slots(8 * i, 8, 0, 8), (1, 2, 2)), clip=1.0)
         state.ema.update(objective, i + 1)
         state.position += 8
     return state
@@ -106,7 +106,7 @@ def test_there_is_nothing_to_find_in_an_empty_or_a_missing_folder(tmp_path, capl
 
 def test_the_newest_is_found_by_number(tmp_path):
     save(tmp_path, 5, 10**12, 5 * 10**11)
-    assert [path.name for path in checkpoint.candidates(tmp_path)] == ["1000000000000", "500000000000", "000000000005"]
+    assert checkpoint.candidates(tmp_path) == ["1000000000000", "500000000000", "000000000005"]
     assert checkpoint.latest(tmp_path).position == 10**12
 
 
@@ -206,13 +206,13 @@ def test_a_broken_one_is_walked_over_with_a_warning_that_names_it(tmp_path, capl
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith("Checkpoint 000000000020 is passed over: ")
     with pytest.raises(checkpoint.Broken):
-        checkpoint.verify(newest)
+        checkpoint.verify(tmp_path, newest.name)
 
 
 def test_a_copy_under_a_name_of_ones_own_is_not_believed(tmp_path):
     (path,) = save(tmp_path, 10)
     with pytest.raises(checkpoint.Broken, match="the one at 10, under another name"):
-        checkpoint.read(path.rename(tmp_path / "best"))
+        checkpoint.read(tmp_path, path.rename(tmp_path / "000000000011").name)
 
 
 def test_all_broken_is_as_good_as_none(tmp_path, caplog):
@@ -230,7 +230,7 @@ def test_no_flipped_bit_of_a_manifest_is_believed(tmp_path):
         file.write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
         if json_or_none(file) != json.loads(content):
             with pytest.raises(checkpoint.Broken):
-                checkpoint.read(path)
+                checkpoint.read(tmp_path, path.name)
 
 
 def json_or_none(file: Path) -> object:
@@ -397,3 +397,34 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_its_last_checkpoint(tmp_pa
         assert all(torch.equal(part["w"], expected) for part in found.tensors.values())
         assert {"model", "ema"} == set(found.tensors)
         shutil.rmtree(tmp_path)
+
+
+def test_the_best_by_validation_is_kept_beside_the_newest(tmp_path):
+    bounds = {10: 3.0, 20: 2.0, 30: 2.5, 40: None, 50: math.nan, 60: 2.2, 70: 2.0}
+    for position, bound in bounds.items():
+        checkpoint.write(tmp_path, position, tensors(position), META | {"validation": bound}, keep=2)
+        if position == 60:
+            assert names(tmp_path) == ["000000000020", "000000000050", "000000000060"]
+            assert checkpoint.best(tmp_path) == "000000000020"
+    assert checkpoint.best(tmp_path) == "000000000070"  # the newer of equal ones
+    assert names(tmp_path) == ["000000000060", "000000000070"]
+    flip(tmp_path / "000000000070")
+    assert checkpoint.best(tmp_path) == "000000000060"
+
+
+def test_what_is_known_to_be_good_is_not_read_again(tmp_path, monkeypatch):
+    good: checkpoint.Good = {}
+    checkpoint.write(tmp_path, 10, tensors(10), META, 9, good)
+    read: list[str] = []
+    real = checkpoint.Disk.get
+
+    def counted(self, name, file):
+        read.append(name)
+        return real(self, name, file)
+
+    monkeypatch.setattr(checkpoint.Disk, "get", counted)
+    checkpoint.write(tmp_path, 20, tensors(20), META, 9, good)
+    assert read == []
+    assert list(good) == ["000000000020", "000000000010"]
+    checkpoint.write(tmp_path, 30, tensors(30), META, 9)
+    assert set(read) == {"000000000010", "000000000020"}

@@ -1,9 +1,13 @@
 """The counted cost of a training step against counts by hand, and what --dry-run says of it."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import group_norm
+from torch.utils.flop_counter import FlopCounterMode
 
 from ndm import presets
 from ndm.build import build_objective
@@ -84,6 +88,42 @@ def test_a_time_derivative_costs_what_its_tangent_costs_and_no_more():
     duals = TRANSFORM.step_of_dual(by_input=False) + TRANSFORM.step_of_dual(by_input=True)
     expected = DENOISER.step(by_input=True) + duals + TRANSFORM.step(by_input=False)
     assert counted().step_flops == 2 * expected
+
+
+class Layers(nn.Module):
+    """layer(sin(layer(layer(x) + t))): equal layers, of which the first has no tangent in t."""
+
+    def __init__(self, layer: Callable[[], nn.Module], count: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layer() for _ in range(count))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        h = self.layers[0](x) + t.reshape(-1, *[1] * (x.ndim - 1))
+        for layer in self.layers[1:]:
+            h = layer(torch.sin(group_norm(h, 2) if h.ndim > 2 else h))
+        return h
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("layer", "shape", "product"),
+    [(lambda: nn.Linear(6, 6), (6,), 6 * 6), (lambda: nn.Conv2d(4, 4, 3, padding=1), (4, 5, 5), 9 * 4 * 4 * 25)],
+    ids=["mlp", "convolutions"],
+)
+def test_every_product_of_forward_mode_is_counted_once(layer, shape, product, count):
+    """By hand, in products of one layer. For the value each layer has one forward, and two backward but the first,
+    whose input asks for no gradient. For the tangent each layer but the first has one forward and two backward, and
+    besides the two that torch spends on the zero tangent of its weights. Normalisation has no products."""
+    network, x, t = Layers(layer, count), torch.randn(2, *shape), torch.tensor([0.2, 0.7])
+    with FlopCounterMode(display=False) as forward:
+        value, tangent = torch.func.jvp(lambda time: network(x, time), (t,), (torch.ones_like(t),))
+    with FlopCounterMode(display=False) as backward:
+        (value.square() + tangent.square()).sum().backward()
+    moving = count - 1
+    needed, zeros = (count + moving, (2 * count - 1) + 2 * moving), (moving, moving)
+    one = 2 * len(x) * product
+    assert forward.get_total_flops() == one * (needed[0] + zeros[0])
+    assert backward.get_total_flops() == one * (needed[1] + zeros[1])
 
 
 def test_counting_leaves_no_gradients_and_no_changes():

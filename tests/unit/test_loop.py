@@ -18,7 +18,8 @@ from ndm.build import build_objective, build_state
 from ndm.config import Experiment
 from ndm.randomness import Stream
 from ndm.training import checkpoint
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped, checksum
+from ndm.training.flips import flipped
+from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
@@ -52,7 +53,12 @@ def batches(experiment: Experiment, start: int, rank: int = 0, world: int = 1) -
     size = experiment.training.batch_size
     for position in range(start, experiment.training.examples, size):
         whole, index = examples("train", position, size), torch.arange(position, position + size)
-        yield Batch(position, whole.chunk(world)[rank].clone(), index.chunk(world)[rank])
+        own = share(size, rank, world)
+        yield Batch(position, whole[own.start : own.stop].clone(), index[own.start : own.stop])
+
+
+def share(size: int, rank: int, world: int) -> range:
+    return range(size * rank // world, size * (rank + 1) // world)
 
 
 def make(*overrides: str) -> tuple[Experiment, State]:
@@ -60,7 +66,13 @@ def make(*overrides: str) -> tuple[Experiment, State]:
     return experiment, build_state(experiment, build_objective(experiment, SHAPE, LEVELS))
 
 
-def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Callable[[], bool] = lambda: False) -> Loop:
+def make_loop(
+    experiment: Experiment,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    flip: bool = False,
+) -> Loop:
     first, last = IMAGES * rank // world, IMAGES * (rank + 1) // world
     return Loop(
         training=experiment.training,
@@ -71,6 +83,9 @@ def make_loop(experiment: Experiment, rank: int = 0, world: int = 1, stop: Calla
         seed=experiment.seed,
         validation=examples("validation", first, last - first),
         validation_first=first,
+        slots=share(experiment.training.batch_size, rank, world),
+        microbatch=experiment.scaling.microbatch,
+        flip=flip,
         rank=rank,
         world=world,
         should_stop=stop,
@@ -85,7 +100,8 @@ def plain(event: Event) -> object:
     """An event in a form that compares, without the speed."""
     match event:
         case Logged(position, metrics):
-            return position, {key: value for key, value in metrics.items() if key != "train/examples_per_second"}
+            timed = ("train/examples_per_second", "time/")
+            return position, {key: value for key, value in metrics.items() if not key.startswith(timed)}
         case Sampled(position, raw):
             return position, raw.tolist()
     return event
@@ -106,10 +122,10 @@ class Whole:
     end: Tensors
 
 
-def train(*overrides: str) -> Whole:
+def train(*overrides: str, flip: bool = False) -> Whole:
     experiment, state = make(*overrides)
     events, states = [], {}
-    for event in make_loop(experiment).run(state, batches(experiment, 0)):
+    for event in make_loop(experiment, flip=flip).run(state, batches(experiment, 0)):
         events.append(event)
         if isinstance(event, Checkpointable):
             states[event.position] = copied(state)
@@ -147,14 +163,16 @@ def test_the_terms_add_up_and_the_training_learns(whole):
     assert bound == sorted(bound, reverse=True)
 
 
-def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights():
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights(flip):
     """With a rate of learning that changes nothing, the record is the mean of the terms, worked out in one batch."""
     experiment, state = make("optimizer={lr: 1e-30, weight_decay: 0.0}")
     model = state.objective.model
-    first = next(make_loop(experiment).run(state, batches(experiment, 0)))
+    first = next(make_loop(experiment, flip=flip).run(state, batches(experiment, 0)))
     draws = [noise(experiment.seed, Slots(start, BATCH, 0, BATCH), SHAPE) for start in (0, BATCH)]
     with torch.no_grad():
-        x = model.decoder.encode(examples("train", 0, LOG))
+        raw = examples("train", 0, LOG)
+        x = model.decoder.encode(flipped(raw, experiment.seed, Slots(0, LOG, 0, LOG)) if flip else raw)
         terms = state.objective(x, type(draws[0])(*(torch.cat(pair) for pair in zip(*draws, strict=True))))
     expected = terms.total.double().mean().item() / (math.prod(SHAPE) * math.log(2))
     assert isinstance(first, Logged)
@@ -177,6 +195,27 @@ def test_going_on_from_any_checkpoint_is_bit_for_bit_the_whole(whole, tmp_path, 
     assert [plain(event) for event in events] == after
 
 
+def test_a_training_with_flips_goes_on_as_if_it_had_not_been_interrupted(whole):
+    mirrored, cut = train(flip=True), 2 * CHECKPOINT
+    assert not same(mirrored.end, whole.end)
+    experiment, state = make()
+    state.load(mirrored.states[cut], cut)
+    events = list(make_loop(experiment, flip=True).run(state, batches(experiment, cut)))
+    assert same(state.tensors(), mirrored.end)
+    assert [plain(event) for event in events] == [plain(event) for event in mirrored.events if event.position > cut]
+
+
+def test_images_are_mirrored_in_training_and_not_in_validation():
+    still = "optimizer={lr: 1e-30, weight_decay: 0.0}"
+    records = [[e.metrics for e in train(still, flip=flip).events if isinstance(e, Logged)] for flip in (False, True)]
+    for plain_, mirrored in zip(*records, strict=True):
+        if "train/bits_per_dim" in plain_:
+            assert plain_["train/bits_per_dim"] != mirrored["train/bits_per_dim"]
+            assert plain_["train/examples_checksum"] == mirrored["train/examples_checksum"]
+        else:
+            assert plain_ == mirrored
+
+
 def test_the_training_ends_with_the_batch_that_reaches_the_examples():
     experiment, state = make("training.examples=40")
     events = list(make_loop(experiment).run(state, batches(experiment, 0)))
@@ -195,6 +234,33 @@ def test_how_a_training_is_watched_does_not_change_it(whole):
     assert same(watched.end, whole.end)
 
 
+def test_more_averages_change_nothing_and_resume_bit_for_bit(whole, tmp_path):
+    more = f"monitor.ema_widths=[0.05,0.2] monitor.snapshot_every={2 * LOG}".split()
+    unbroken = train(*more)
+    assert same({part: unbroken.end[part] for part in whole.end}, whole.end)
+    assert unbroken.end.keys() - whole.end.keys() == {"ema_0.050", "ema_0.200"}
+    assert positions(unbroken.events, Snapshot) == [64, 128, 192, 256, 320]
+    assert [plain(e) for e in unbroken.events if not isinstance(e, Snapshot)] == [plain(e) for e in whole.events]
+    for cut in (64, 192):
+        checkpoint.write(tmp_path, cut, unbroken.states[cut], {}, keep=None)
+        found = checkpoint.read(tmp_path / f"{cut:012d}")
+        experiment, state = make(*more)
+        state.load(found.tensors, found.position)
+        for _ in make_loop(experiment).run(state, batches(experiment, cut)):
+            pass
+        assert same(state.tensors(), unbroken.end)
+
+
+def test_a_training_with_dropout_resumes_bit_for_bit(whole):
+    unbroken = train("network.dropout=0.25")
+    assert not same(unbroken.end, whole.end)
+    experiment, state = make("network.dropout=0.25")
+    state.load(unbroken.states[192], 192)
+    for _ in make_loop(experiment).run(state, batches(experiment, 192)):
+        pass
+    assert same(state.tensors(), unbroken.end)
+
+
 def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
     rhythm = ["monitor={log_every: 40, validate_every: 80, checkpoint_every: 80}"]
     unbroken = train(*rhythm)
@@ -210,8 +276,8 @@ def test_a_rhythm_that_is_no_multiple_of_the_batch_resumes_all_the_same():
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(whole):
     """Equal up to the order of float32 sums: 20 steps of Adam at 1e-2 leave weights within 3e-5 of each other."""
-    for parts in (2, 3):
-        split = train(f"training.accumulate={parts}")
+    for microbatch in (8, 6):
+        split = train(f"scaling.microbatch={microbatch}")
         assert not same(split.end, whole.end)  # the order of the sums is another one
         for name, weight in whole.end["model"].items():
             torch.testing.assert_close(split.end["model"][name], weight, rtol=0, atol=3e-5)
@@ -243,6 +309,39 @@ def test_nobody_is_asked_to_stop_at_the_end():
     )
     assert asked == list(range(LOG, EXAMPLES, LOG))
     assert positions(events, Stopped) == []
+
+
+@pytest.mark.parametrize(("poison", "at"), [("nan", 208), ("large", 48)])
+def test_a_loss_that_is_no_number_or_too_large_stops_at_the_record_and_names_the_batch(poison, at):
+    experiment, _ = make("monitor.largest=1e5")
+    state = build_state(experiment, build_objective(experiment, SHAPE, 0))  # of real numbers: one may be anything
+
+    def poisoned() -> Iterator[Batch]:
+        for batch in batches(experiment, 0):
+            raw = batch.raw.float() / LEVELS
+            if batch.position == at:
+                raw[3, 0, 1, 1] = math.nan if poison == "nan" else 1e6
+            yield Batch(batch.position, raw, batch.index)
+
+    events: list[Event] = []
+    with pytest.raises(Diverged) as diverged:
+        events.extend(make_loop(experiment).run(state, poisoned()))
+    assert diverged.value.position == at
+    assert not diverged.value.bits <= 1e5
+    logged = [e.position for e in events if isinstance(e, Logged) and "train/bits_per_dim" in e.metrics]
+    assert logged == list(range(LOG, at + 1, LOG))
+    assert max(positions(events, Checkpointable), default=0) == at // CHECKPOINT * CHECKPOINT
+
+
+def test_the_time_of_a_step_is_told_by_its_parts(whole):
+    records = [e.metrics for e in whole.events if isinstance(e, Logged) and "train/bits_per_dim" in e.metrics]
+    parts = ("data", "forward", "backward", "optimizer", "average")
+    for metrics in records:
+        spent = [metrics[f"time/{part}_ms"] for part in parts]
+        assert min(spent) > 0
+        assert sum(spent) < metrics["time/step_ms"] * 1.01
+    assert "time/checkpoint_ms" in records[2]
+    assert "time/validation_ms" in records[4]
 
 
 def test_the_consumer_has_the_state_to_itself_while_an_event_is_handled():
@@ -298,12 +397,12 @@ def test_the_checksum_of_a_batch_is_that_of_its_parts_and_of_no_other_batch():
 
 
 def worker(rank: int, world: int, folder: str) -> None:
-    """Train on one of `world` workers, then again until a stop that only rank 0 is asked about."""
+    """Train with flips and dropout on one of `world` workers, then without until a stop that rank 0 alone hears of."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    experiment, state = make("training.accumulate=2")
-    events = list(make_loop(experiment, rank, world).run(state, batches(experiment, 0, rank, world)))
+    experiment, state = make("scaling.microbatch=4", "network.dropout=0.25")
+    events = list(make_loop(experiment, rank, world, flip=True).run(state, batches(experiment, 0, rank, world)))
     end = copied(state)
     experiment, state = make()
     loop = make_loop(experiment, rank, world, stop=lambda: rank == 1 or state.position >= 96)
@@ -314,13 +413,14 @@ def worker(rank: int, world: int, folder: str) -> None:
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
-def test_two_workers_train_like_one(tmp_path):
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_train_like_one_also_with_unequal_parts(tmp_path, world):
     """Up to the order of float32 sums: records within 3e-5 of those of one process (relative), weights within 3e-5."""
-    multiprocessing.spawn(worker, (2, str(tmp_path)), nprocs=2)
-    alone = train("training.accumulate=2")
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(2)]
-    assert same(*states)
+    multiprocessing.spawn(worker, (world, str(tmp_path)), nprocs=world)
+    alone = train("scaling.microbatch=4", "network.dropout=0.25", flip=True)
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
+    states = [checkpoint.latest(tmp_path / str(rank)).tensors for rank in range(world)]
+    assert all(same(states[0], state) for state in states[1:])
     for name, weight in alone.end["model"].items():
         torch.testing.assert_close(states[0]["model"][name], weight, rtol=0, atol=3e-5)
     expected = json.loads(json.dumps([plain(event) for event in alone.events]))

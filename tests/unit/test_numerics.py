@@ -68,7 +68,7 @@ def test_all_but_products_stays_in_fp32(kind, randomise):
     network = state.objective.model.process.transform.network
     assert network(x, t).dtype == torch.float32
     assert [a.dtype for a in dual.stacked(network, (x, t), (None, torch.ones_like(t)))] == [torch.float32] * 2
-    step(state.objective, state, x, draws, accumulate=1, clip=1.0)
+    step(state.objective, state, x, draws, clip=1.0)
     named = {f"{part}/{name}": a for part, tensors in state.tensors().items() for name, a in tensors.items()}
     assert {a.dtype for a in named.values()} == {torch.float32}
     assert {p.grad.dtype for p in state.objective.parameters() if p.grad is not None} == {torch.float32}
@@ -90,7 +90,7 @@ def test_a_short_training_in_bf16_goes_down(randomise):
     state, (x, draws) = build_state(experiment, build_objective(experiment, SHAPE, LEVELS)), data()
     losses = []
     for _ in range(30):
-        losses.append(float(step(state.objective, state, x, draws, accumulate=1, clip=1.0).terms.sum()))
+        losses.append(float(step(state.objective, state, x, draws, clip=1.0).terms.sum()))
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -139,7 +139,7 @@ def test_layout_and_fused_update_change_rounding_alone(keys, randomise):
         experiment = load("unet", *overrides)
         state = build_state(experiment, randomise(build_objective(experiment, SHAPE, LEVELS).double(), 0.05))
         for _ in range(2):
-            step(state.objective, state, x, draws, accumulate=1, clip=1.0)
+            step(state.objective, state, x, draws, clip=1.0)
         saved = {
             part: safetensors.torch.load(safetensors.torch.save({n: a.detach().contiguous() for n, a in named.items()}))
             for part, named in state.tensors().items()
@@ -147,7 +147,7 @@ def test_layout_and_fused_update_change_rounding_alone(keys, randomise):
         again = build_state(experiment, build_objective(experiment, SHAPE, LEVELS).double())
         again.load(saved, 2 * BATCH)
         for one in (state, again):
-            step(one.objective, one, x, draws, accumulate=1, clip=1.0)
+            step(one.objective, one, x, draws, clip=1.0)
         for a, b in zip(state.objective.parameters(), again.objective.parameters(), strict=True):
             assert torch.equal(a, b)
         states.append(again)

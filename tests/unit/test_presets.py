@@ -285,7 +285,7 @@ SENTENCES = {
     "optimizer.lr=1e999": "optimizer.lr=inf is not valid: it must be a finite number.",
     "optimizer.decay=linear": "optimizer.decay=linear is not valid: it must be constant or cosine.",
     "optimizer.beta1=1": "optimizer.beta1=1 is not valid: it must be below 1.0.",
-    "scaling.workers=many": "scaling.workers=many is not valid: it must be a whole number or auto.",
+    "scaling.workers=many": "scaling.workers=many is not valid: it must be a whole number or a list",
     "scaling.workers=0": "scaling.workers=0 is not valid: it must be above 0 or auto.",
     "evaluation.split=valid": "evaluation.split=valid is not valid: it must be train, validation or test.",
     "seed=010": "seed=010 is not valid: it must be a whole number.",
@@ -323,7 +323,9 @@ def test_a_wrong_override_is_a_sentence(override, expected):
     [
         (["training.batch_size=100"], ["training.batch_size=100", "data.streams=8", "96"]),
         (["training.batch_size=4"], ["training.batch_size=4", "data.streams=8", "example 8"]),
-        (["scaling.workers=3"], ["scaling.workers=3", "data.streams=8", "1, 2, 4, 8"]),
+        (["scaling.workers=9"], ["scaling.workers=9", "data.streams=8"]),
+        (["scaling.workers=[2, 9]"], ["scaling.workers=9", "data.streams=8"]),
+        (["scaling.workers=[3, 2]"], ["workers=[3, 2]", "[least, most]"]),
         (
             ["volatility.eta=2", "objective.kind=discrete"],
             ["volatility.eta=2.0", "objective.kind=continuous", "at most 1"],

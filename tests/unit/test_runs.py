@@ -207,7 +207,12 @@ def test_a_run_is_found_by_its_folder_and_a_checkpoint_by_its_own(tmp_path):
     (checkpoint := folder.checkpoints / "000000000128").mkdir(parents=True)
     assert find(tmp_path, str(folder.path), [])[0].path == folder.path
     found, _, named = find(tmp_path, str(checkpoint), [])
-    assert (found.path, named) == (folder.path, checkpoint)
+    assert (found.path, named) == (folder.path, "000000000128")
+    for at, expected in {"@best": "best", "@128": "000000000128", "": None}.items():
+        assert find(folder.path.parent, f"{folder.name}{at}", [])[2] == find(tmp_path, f"{folder.path}{at}", [])[2]
+        assert find(folder.path.parent, f"digits-tiny{at}", [])[2] == expected
+    text = sentence(find, folder.path.parent, f"{folder.name}@newest", [])
+    assert text == "newest is no checkpoint: say @best, or how many examples it has seen, @12800."
 
 
 @pytest.mark.parametrize("target", ["digits-tiny-12345678", "", "..", "../x", "a\0b", "x" * 5000, ".", "/", "/tmp"])

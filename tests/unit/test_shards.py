@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from ndm.data import manifest as manifests
+from ndm.data import shards
+from ndm.data.blocks import Plan
 from ndm.data.cache import ByteCache
 from ndm.data.manifest import FILE, Manifest
+from ndm.data.order import Order
 from ndm.data.prepare import prepare
 from ndm.data.shards import gather, read_rows, read_shard, verify
 from ndm.data.sources import Examples, Opened, Part, digits, rings
@@ -261,3 +264,54 @@ def test_the_cache_keeps_what_was_used_last_within_its_budget():
     for key in ("a", "b", "a", "c", "a", "b"):
         assert get(key) == key
     assert made == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced"])
+def test_a_shard_that_was_hashed_is_hashed_again_if_it_was_touched(folder: Path, tmp_path: Path, how: str) -> None:
+    manifest = Manifest.read(folder)
+    shard = manifest.shards("train")[1]
+    path = folder / shard.file
+    before, whole = path.stat(), path.read_bytes()
+    for again in (True, False, False):
+        rows = read_shard(folder, manifest, shard, again=again)
+        assert rows.content_sha256() == shard.content_sha256
+    changed = whole[:900] + bytes([whole[900] ^ 1]) + whole[901:]
+    if how == "replaced":
+        (tmp_path / "other").write_bytes(changed)
+        os.replace(tmp_path / "other", path)
+    else:
+        path.write_bytes(changed)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if nothing had happened
+    with pytest.raises(UserError, match=r"is damaged: its SHA-256 is not the one in the manifest"):
+        read_shard(folder, manifest, shard, again=False)
+    path.write_bytes(whole)
+    assert read_shard(folder, manifest, shard, again=False).content_sha256() == shard.content_sha256
+
+
+def test_what_is_asked_for_over_and_over_is_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, index = Manifest.read(folder), np.arange(0, 1000, 7)
+    enough = 1000 * manifest.row_bytes
+    for held, kept in ((enough, True), (enough // 2, False)):
+        monkeypatch.setattr(shards, "_verified", ByteCache(1))
+        rows = gather(folder, manifest, "train", index, held)
+        moved = folder.rename(folder.with_name("moved"))
+        if kept:
+            np.testing.assert_array_equal(gather(folder, manifest, "train", index).raw, rows.raw)
+        else:
+            with pytest.raises(UserError, match="is missing"):
+                gather(folder, manifest, "train", index)
+        moved.rename(folder)
+
+
+@pytest.mark.parametrize("world", [1, 2, 8])
+def test_a_rank_holds_the_shards_of_its_windows(folder: Path, world: int) -> None:
+    """Of any window, in any epoch, and not many times as much."""
+    manifest = Manifest.read(folder)
+    order = Order([100] * 64, "hash", 0, streams=8, window=250)
+    plan = Plan(folder, manifest, order, 0, 6400, 64, 0, world, 1)
+    most = 0
+    for window in range(6):
+        step = 8 * (250 * window + np.arange(250))
+        read = [len(np.unique(order.rows(stream + step[stream + step < 6400]) // 100)) for stream in range(8 // world)]
+        most = max(most, sum(read) * 100 * manifest.row_bytes)
+    assert most <= plan.held_bytes <= 2 * most

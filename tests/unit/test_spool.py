@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ndm.tracking.spool import FILE, Spool, read
+from ndm.tracking.spool import FILE, Spool, held, read
 
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -22,6 +22,22 @@ def records(folder: Path) -> list[dict]:
 def train(spool: Spool, steps: range) -> None:
     for step in steps:
         spool.metrics(step, {"train/loss": 1 / (1 + step), "train/rate": step})
+
+
+def test_the_time_that_is_held_goes_from_each_start_to_the_last_record_of_the_training(tmp_path: Path) -> None:
+    written = [
+        (1000, {"kind": "status", "status": "RUNNING"}),
+        (4000, {"kind": "metrics", "step": 64, "values": {}}),
+        (9000, {"kind": "metrics", "step": 128, "values": {}}),
+        (60_000, {"kind": "status", "status": "KILLED"}),
+        (100_000, {"kind": "status", "status": "RUNNING"}),
+        (101_500, {"kind": "metrics", "step": 192, "values": {}}),
+        (150_000, {"kind": "metrics", "step": 0, "values": {}}),  # a result
+        (200_000, {"kind": "status", "status": "RUNNING"}),  # and nothing after it
+    ]
+    file = tmp_path / FILE
+    file.write_text("".join(json.dumps({"time": time} | record) + "\n" for time, record in written))
+    assert held(file) == 8.0 + 1.5
 
 
 def test_records_keep_the_order_of_the_calls_and_have_times_in_order(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def advance(state: State) -> None:
     """One step of 8 examples."""
     raw = torch.arange(8 * 4).reshape(8, *SHAPE) % 17
     x = state.objective.model.decoder.encode(raw)
-    step(state.objective, state, x, noise(0, Slots(state.position, 8, 0, 8), SHAPE), accumulate=1, clip=1.0)
+    step(state.objective, state, x, noise(0, Slots(state.position, 8, 0, 8), SHAPE), clip=1.0)
     state.position += 8
     state.ema.update(state.objective, state.position // 8)
 

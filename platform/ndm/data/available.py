@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ndm.data import places
-from ndm.data.folders import Folder, Remote
+from ndm.data.folders import Folder, Remote, require_bucket
 from ndm.data.manifest import FILE, Manifest
 from ndm.data.prepare import Each, Progress, asked, complete, prepare
 from ndm.data.sources import SourceConfig
@@ -35,13 +35,15 @@ def available(
     `verify` every byte is read, past the cache. `progress` makes the callback of something that is counted.
 
     Raises:
-        UserError: as `prepare`, or the store does not answer.
+        UserError: as `prepare`, or the store has no such bucket or does not answer.
     """
     folder, preparing = where(source, kept, root, limit), progress("preparing examples")
     if not isinstance(folder, Remote):
-        return prepare(source, folder.parent, progress=preparing, verify=verify, each=each)
+        key = "storage.data" if kept else "storage.root"
+        return prepare(source, folder.parent, progress=preparing, verify=verify, each=each, key=key)
     if FILE in folder.sizes() and complete(replace(folder, cache=None), asked(source), verify):
         return folder
+    require_bucket(folder.place)  # not only when hours of preparation are to be uploaded
     local = prepare(source, root / "data", progress=preparing, verify=verify, each=each)
     manifest = Manifest.read(local)
     files = [shard.file for split in manifest.splits for shard in manifest.shards(split)]

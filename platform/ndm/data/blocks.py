@@ -44,6 +44,11 @@ class Plan:
     """Global batches in a block."""
 
     @property
+    def rows(self) -> int:
+        """This rank's examples of a global batch."""
+        return len(self.order.share(self.batch_size, self.rank, self.world))
+
+    @property
     def steps(self) -> int:
         return len(range(self.start, self.stop, self.batch_size))
 
@@ -58,9 +63,19 @@ class Plan:
         return -(-self.steps // self.steps_per_span)
 
     @property
+    def held_bytes(self) -> int:
+        """Of the shards that batch after batch has rows of, at most: those of a window, in each of this rank's streams.
+
+        Where two windows meet there are more, for one block.
+        """
+        rows = max(self.order.shard_rows)
+        shards = -(-self.order.window // rows) + 1
+        return self.order.streams // self.world * shards * rows * self.manifest.row_bytes
+
+    @property
     def block_bytes(self) -> int:
         """Of a full block."""
-        return self.steps_per_block * (self.batch_size // self.world) * (self.manifest.row_bytes + 8)
+        return self.steps_per_block * self.rows * (self.manifest.row_bytes + 8)
 
 
 def default_steps(row_bytes: int, rows: int) -> int:
@@ -91,7 +106,7 @@ def batches(plan: Plan, table: pa.Table) -> Iterator[tuple[int, NDArray[Any], ND
     Raises:
         UserError: the sentence of the reading process.
     """
-    rows = plan.batch_size // plan.world
+    rows = plan.rows
     for chunk in table.to_batches():
         for error in chunk.column("error").drop_null().to_pylist():
             raise UserError(error)
@@ -106,12 +121,12 @@ def _block(plan: Plan, step: int, steps: int) -> pa.Table:
     # The streams divide a batch, so every batch has the arrangement of the first.
     places = plan.order.positions(plan.start, plan.batch_size, plan.rank, plan.world) - plan.start
     index = plan.order.rows(starts[:, None] + places)
-    raw = gather(plan.folder, plan.manifest, "train", index.ravel()).raw.reshape(steps, -1)
+    raw = gather(plan.folder, plan.manifest, "train", index.ravel(), plan.held_bytes).raw.reshape(steps, -1)
     return pa.table([starts, binary(raw), binary(index), pa.nulls(steps, pa.string())], schema=_schema(plan))
 
 
 def _schema(plan: Plan) -> pa.Schema:
-    rows = plan.batch_size // plan.world
+    rows = plan.rows
     return pa.schema(
         {
             "position": pa.int64(),

@@ -1,18 +1,24 @@
-"""The prepared data sets of a folder: which there are, and what each is."""
+"""The prepared data sets of a folder, on a disk or in a store: which there are, and what each is."""
 
 from pathlib import Path
 
+from ndm.data.folders import Folder, at, below
 from ndm.data.manifest import FILE, Manifest
+from ndm.data.places import Place
 from ndm.data.sources._base import SPLITS
 from ndm.errors import UserError
 
 
-def folders(root: Path) -> list[Path]:
-    """The data sets in a folder, by name."""
-    return sorted(path.parent for path in root.glob(f"*/{FILE}"))
+def folders(root: Place) -> list[Folder]:
+    """The data sets in a folder, by name, or the one that it is.
+
+    Raises:
+        UserError: the store has no such bucket or does not answer.
+    """
+    return [folder for folder in (*below(root), at(root)) if _complete(folder)]
 
 
-def named(root: Path, name: str) -> Path:
+def named(root: Place, name: str) -> Folder:
     """The folder of the data set `name`.
 
     Raises:
@@ -25,7 +31,11 @@ def named(root: Path, name: str) -> Path:
     return known[name]
 
 
-def summary(folder: Path) -> str:
+def _complete(folder: Folder) -> bool:
+    return (folder / FILE).is_file() if isinstance(folder, Path) else FILE in folder.sizes()
+
+
+def summary(folder: Folder) -> str:
     """One line: examples by split, shape, levels and hash."""
     manifest = Manifest.read(folder)
     splits = " + ".join(f"{manifest.rows(split):,}" for split in SPLITS)
@@ -34,7 +44,7 @@ def summary(folder: Path) -> str:
     return f"{splits} examples of {shape}, {values}, {manifest.bytes / 1e6:,.1f} MB, hash {manifest.hash[:12]}"
 
 
-def details(folder: Path) -> list[tuple[str, str]]:
+def details(folder: Folder) -> list[tuple[str, str]]:
     """All that the manifest says, in labelled rows; a row for each shard at the end."""
     manifest = Manifest.read(folder)
     return [

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from ndm.data.places import Place, filesystem, reading
+from ndm.errors import UserError
 
 REMEDY = "correct storage.data=..."
 
@@ -69,7 +70,7 @@ class Remote:
         store = filesystem(self.place.system)
         for number, file in enumerate(files, 1):
             target = self.place / file
-            with reading(target, REMEDY), store.open_output_stream(target.path) as stream:
+            with reading(target, REMEDY, "written"), store.open_output_stream(target.path) as stream:
                 stream.write((folder / file).read_bytes())
             if progress is not None:
                 progress(number, len(files))
@@ -110,6 +111,40 @@ Folder = Path | Remote
 def content(folder: Folder, file: str, sha256: str | None = None) -> bytes:
     """A file's bytes; errors as for `Remote.content`."""
     return folder.content(file, sha256) if isinstance(folder, Remote) else (folder / file).read_bytes()
+
+
+def require_bucket(place: Place) -> None:
+    """Look whether the bucket of a place in a store is there; listing one that is not finds nothing and says nothing.
+
+    Raises:
+        UserError: it is not, or the store does not answer.
+    """
+    bucket = Place(place.system, place.path.partition("/")[0])
+    with reading(bucket, REMEDY):
+        found = filesystem(bucket.system).get_file_info(bucket.path)
+    if found.type == pafs.FileType.NotFound:
+        raise UserError(f"There is no bucket {bucket}: create it, or {REMEDY}")
+
+
+def at(place: Place) -> Folder:
+    """The folder of a place; one in a store is read without a cache."""
+    return Remote(place, None, 0) if place.system else Path(place.path)
+
+
+def below(place: Place) -> list[Folder]:
+    """The folders in a place, by name, none where there is nothing.
+
+    Raises:
+        UserError: there is no such bucket, or the store does not answer.
+    """
+    if not place.system:
+        return [path for path in sorted(Path(place.path).glob("*")) if path.is_dir()]
+    require_bucket(place)
+    with reading(place, REMEDY):
+        selector = pafs.FileSelector(place.path, allow_not_found=True)
+        found = filesystem(place.system).get_file_info(selector)
+    names = sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+    return [at(place / name) for name in names]
 
 
 def sizes(folder: Folder) -> dict[str, int]:

@@ -68,7 +68,7 @@ def batches(
     order.require(batch_size, world)
     assert 0 <= rank < world
     assert order.count == manifest.rows("train"), "the order is of other data"
-    steps = steps_per_block or blocks.default_steps(manifest.row_bytes, batch_size // world)
+    steps = steps_per_block or blocks.default_steps(manifest.row_bytes, len(order.share(batch_size, rank, world)))
     plan = Plan(folder, manifest, order, start, stop, batch_size, rank, world, steps)
     return _follow(plan, prefetch) if plan.spans else iter(())
 

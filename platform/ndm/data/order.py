@@ -5,8 +5,8 @@ once. Position p belongs to the canonical stream p mod S. In epoch e, stream s h
 are permuted, their rows laid end to end and cut into S segments of lengths c_{e,0} .. c_{e,S-1}, and within its segment
 each window of `window` consecutive rows is permuted. So
 - a stream reads one or two shards at a time;
-- a batch of B takes B / S rows of each stream, and a rank of W owns S / W whole streams: the batches are the same for
-  every W;
+- a batch of B takes B / S rows of each stream, and a rank of W owns whole streams, S / W of them or one more: the
+  batches are the same for every W up to S;
 - any position is reached at once, by permuting the shards and one window.
 """
 
@@ -69,23 +69,28 @@ class Order:
         return result.reshape(np.shape(positions))
 
     def batch(self, start: int, size: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
-        """Row numbers of one rank's part, [size / world], of the global batch of positions start .. start + size - 1.
+        """Row numbers of one rank's part of the global batch of positions start .. start + size - 1, see `share`.
 
         Slot s size / S + k of the global batch is the k-th of stream s; a rank's part is whole streams, so that the
         parts of ranks 0 .. W - 1 laid end to end are the same for every W.
 
         Raises:
-            UserError: the size is not a multiple of the streams, or the world does not divide them.
+            UserError: the size is not a multiple of the streams, or there are more workers than streams.
         """
         return self.rows(self.positions(start, size, rank, world))
 
     def positions(self, start: int, size: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
         """The positions that `batch` reads, in its arrangement; errors as there."""
-        self.require(size, world)
-        own = self.streams // world
-        stream = np.arange(rank * own, (rank + 1) * own)[:, None]
+        own, each = self.share(size, rank, world), size // self.streams
+        stream = np.arange(own.start // each, own.stop // each)[:, None]
         first = start + (stream - start) % self.streams
-        return (first + self.streams * np.arange(size // self.streams)).ravel()
+        return (first + self.streams * np.arange(each)).ravel()
+
+    def share(self, size: int, rank: int = 0, world: int = 1) -> range:
+        """The slots of a global batch that are a rank's own; errors as for `batch`."""
+        self.require(size, world)
+        each = size // self.streams
+        return range(self.streams * rank // world * each, self.streams * (rank + 1) // world * each)
 
     def require(self, size: int, world: int) -> None:
         """Refuse a batch size or a number of workers that does not fit the streams; errors as for `batch`."""
@@ -94,19 +99,13 @@ class Order:
             near = [n for n in (below, below + self.streams) if n > 0]
             raise UserError(
                 f"training.batch_size={size} is not a multiple of data.streams={self.streams}; "
-                f"the nearest that work: {_either(near)}."
+                f"the nearest that work: {' or '.join(map(str, near))}."
             )
-        if world <= 0 or self.streams % world:
-            divisors = [n for n in range(1, self.streams + 1) if self.streams % n == 0]
-            near = [*[n for n in divisors if n < world][-1:], *[n for n in divisors if n > world][:1]]
+        if not 0 < world <= self.streams:
             raise UserError(
-                f"scaling.workers={world} does not divide data.streams={self.streams}; "
-                f"the nearest that work: {_either(near)}."
+                f"scaling.workers={world} is not between 1 and data.streams={self.streams}, of which every worker "
+                "reads one or more."
             )
-
-
-def _either(numbers: list[int]) -> str:
-    return " or ".join(map(str, numbers))
 
 
 @lru_cache(maxsize=4)

@@ -189,8 +189,10 @@ def filesystem(system: str) -> pafs.FileSystem:
 
 
 @contextmanager
-def reading(what: Place, remedy: str = REMEDY) -> Iterator[None]:
+def reading(what: Place, remedy: str = REMEDY, done: str = "read") -> Iterator[None]:
     """Turns the errors of a disk or a store into a sentence that names the path and no credentials.
+
+    `done` is what is done with it there: read or written.
 
     Raises:
         UserError: it is not there, may not be read, or the store does not answer.
@@ -204,17 +206,18 @@ def reading(what: Place, remedy: str = REMEDY) -> Iterator[None]:
     except OSError as error:
         if not what.system:
             reason = error.strerror or "it is damaged"
-            raise UserError(f"{what} cannot be read: {reason.lower()}; {remedy}") from None
+            raise UserError(f"{what} cannot be {done}: {reason.lower()}; {remedy}") from None
         text = str(error)
         if re.search(r"ACCESS_DENIED|credential|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]", text, re.IGNORECASE):
             raise UserError(
-                f"{what} may not be read with the credentials that were found: set AWS_ACCESS_KEY_ID and "
+                f"{what} may not be {done} with the credentials that were found: set AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY, or {remedy}"
             ) from None
         if re.search(r"NO_SUCH|NOT_FOUND|HTTP status 404", text):
             raise UserError(f"There is nothing at {what}; {remedy}") from None
         if "AWS Error" not in text:
-            raise UserError(f"{what} cannot be read: it is damaged; {remedy}") from None
+            raise UserError(f"{what} cannot be {done}: it is damaged; {remedy}") from None
         raise UserError(
-            f"{what} cannot be read, as the store does not answer: check AWS_ENDPOINT_URL and the network, or {remedy}"
+            f"{what} cannot be {done}, as the store does not answer: check AWS_ENDPOINT_URL and the network, or "
+            f"{remedy}"
         ) from None

@@ -49,12 +49,13 @@ def prepare(
     progress: Progress | None = None,
     verify: bool = True,
     each: Each = map,
+    key: str = "storage.root",
 ) -> Path:
     """Prepare the source's data set in `<root>/<name>-<version>` and return that folder.
 
     A complete data set of the same preparation is left as it is, after every byte of it was verified, or with
     `verify=False` after a look at the sizes. Two processes may prepare the same data set: one waits. `each` may spread
-    the work of a LARGE data set over processes that see the same files.
+    the work of a LARGE data set over processes that see the same files. `key` is what the user gave as the root.
 
     Raises:
         UserError: the source has other data than it promises, or the folder cannot be written.
@@ -72,7 +73,7 @@ def prepare(
                 _write(folder, wanted, source, opened, each, _counted(opened, progress))
     except OSError as error:
         raise UserError(
-            f"The data set {folder.name} cannot be written to {root}: {error.strerror}; choose another storage.root=..."
+            f"The data set {folder.name} cannot be written to {root}: {error.strerror}; choose another {key}=..."
         ) from error
     return folder
 

@@ -25,7 +25,9 @@ from ndm.data.manifest import Manifest, Shard, damaged, missing
 from ndm.data.publish import publish
 
 CACHE_BYTES = 512 * 2**20
-"""Of verified shards that a process keeps; a stream reads from one or two at a time."""
+"""Of verified shards that a process keeps, unless it is told to keep more."""
+MOST_CACHE_BYTES = 2 * 2**30
+"""That it may be told to keep."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Rows:
         return content.hexdigest()
 
 
+Stamp = tuple[str, int, int, int, int, int, str]
+
 _verified: ByteCache[Rows] = ByteCache(CACHE_BYTES)
+_hashed: set[Stamp] = set()
+"""Files that this process found to have the hash that they should have."""
 
 
 def binary(raw: NDArray[Any]) -> pa.FixedSizeBinaryArray:
@@ -84,20 +90,27 @@ def write_shard(folder: Path, file: str, rows: Rows, levels: int) -> Shard:
     )
 
 
-def read_shard(folder: Folder, manifest: Manifest, shard: Shard) -> Rows:
+def read_shard(folder: Folder, manifest: Manifest, shard: Shard, *, again: bool = True) -> Rows:
     """All rows of a shard, as views of the memory it was read into.
+
+    With `again` off, a file of the local disk that this process has hashed and that nobody has touched since is not
+    hashed again: SHA-256 takes twice the time of all the rest.
 
     Raises:
         UserError: it is missing, or differs from what the manifest says in size, SHA-256, rows or form.
     """
     try:
+        stamp = _stamp(folder, shard)  # before it is read: what changes in between has another one the next time
         content = folders.content(folder, shard.file, shard.sha256)
     except FileNotFoundError:
         raise missing(folder, shard) from None
     if len(content) != shard.bytes:
         raise damaged(folder, shard, f"it has {len(content)} bytes, the manifest says {shard.bytes}")
-    if hashlib.sha256(content).hexdigest() != shard.sha256:
-        raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
+    if again or stamp not in _hashed:
+        if hashlib.sha256(content).hexdigest() != shard.sha256:
+            raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
+        if stamp is not None:
+            _hashed.add(stamp)
     try:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
     except pa.ArrowException:
@@ -128,8 +141,11 @@ def verify(folder: Folder, progress: Callable[[int, int], None] | None = None) -
     return manifest
 
 
-def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int64]) -> Rows:
-    """The rows of a split with the numbers `index`, in that order, writable. Shards are verified once per process.
+def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int64], held: int = 0) -> Rows:
+    """The rows of a split with the numbers `index`, in that order, writable. Shards are verified when they are read.
+
+    `held` is how many bytes of shards the calls to come will ask for over and over. Where fewer are kept, each call
+    reads most of its shards anew.
 
     Raises:
         UserError: a shard is missing or damaged.
@@ -143,20 +159,37 @@ def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int
         np.empty(len(index), np.int64),
         np.array(index, np.int64),
     )
+    _verified.budget = max(_verified.budget, min(held, MOST_CACHE_BYTES))
     for k in np.unique(number):
         shard = shards[k]
         key = str(folder), shard.file, shard.sha256
-        held = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard), lambda r: r.raw.nbytes)
+        whole = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard, again=False), _nbytes)
         here = np.flatnonzero(number == k)
         there = index[here] - first[k]
-        assert np.array_equal(held.index[there], index[here]), "the shards are not in the order of their rows"
-        rows.raw[here], rows.labels[here] = held.raw[there], held.labels[there]
+        assert np.array_equal(whole.index[there], index[here]), "the shards are not in the order of their rows"
+        rows.raw[here], rows.labels[here] = whole.raw[there], whole.labels[there]
     return rows
+
+
+def _nbytes(rows: Rows) -> int:
+    return rows.raw.nbytes
 
 
 def read_rows(folder: Folder, manifest: Manifest, split: str, start: int, stop: int) -> Rows:
     """Rows start .. stop - 1 of a split; errors as for `gather`."""
     return gather(folder, manifest, split, np.arange(start, stop))
+
+
+def _stamp(folder: Folder, shard: Shard) -> Stamp | None:
+    """What a local file cannot keep if it is changed or replaced, and the hash it should have; None in a store.
+
+    The time of the last change of its inode (st_ctime) is the system's alone to set.
+    """
+    if not isinstance(folder, Path):
+        return None
+    path = folder / shard.file
+    found = path.stat()
+    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, shard.sha256
 
 
 def _metadata(shape: tuple[int, ...], dtype: str, levels: int) -> Mapping[bytes, bytes]:

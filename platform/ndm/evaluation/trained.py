@@ -1,15 +1,17 @@
 """A trained objective, from the newest good checkpoint of a run."""
 
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from ndm.build import build_objective
 from ndm.config import Experiment
 from ndm.data.manifest import Manifest
 from ndm.errors import UserError
+from ndm.evaluation.averages import averaged
 from ndm.objectives import Objective
-from ndm.runs import RunFolder
 from ndm.training import checkpoint
+from ndm.training.checkpoint import Home
 
 
 class Trained(NamedTuple):
@@ -17,33 +19,44 @@ class Trained(NamedTuple):
 
     objective: Objective
     position: int
+    made: dict[str, Any]
+    """How the weights were averaged, for the record of a number; empty for the constant decay of the training."""
 
 
-def load(folder: RunFolder, experiment: Experiment, manifest: Manifest, path: Path | None = None) -> Trained:
-    """Load the averaged weights of the newest checkpoint that is good, or of the one at `path`.
+def load(home: Home, experiment: Experiment, manifest: Manifest, name: str | None = None) -> Trained:
+    """Load the averaged weights of the newest checkpoint in `home` that is good, or of the one that is named.
+
+    They are averaged with the constant decay of the training, or with the relative width `evaluation.ema`.
 
     Raises:
-        UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data.
+        UserError: there is no checkpoint, it is damaged, or it is of another experiment or other data, or the width
+            that is asked for cannot be had.
     """
-    found = _read(folder, path) if path else checkpoint.latest(folder.checkpoints)
+    found = _read(home, name) if name else checkpoint.latest(home)
     if found is None:
-        raise UserError(
-            f"The run {folder.name} has no usable checkpoint yet; train it with: ndm train {experiment.name}"
-        )
-    check(found, folder, experiment, manifest)
+        raise UserError(f"There is no usable checkpoint in {home} yet; train with: ndm train {experiment.name}")
+    check(found, home, experiment, manifest)
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
     objective.load_state_dict(found.tensors["ema"])
-    return Trained(objective, found.position)
+    if (width := experiment.evaluation.ema) is None:
+        return Trained(objective, found.position, {})
+    average = averaged(home, found, width)
+    weights = dict(objective.named_parameters())
+    assert weights.keys() == average.parameters.keys()
+    with torch.no_grad():
+        for key, weight in weights.items():
+            weight.copy_(average.parameters[key])
+    return Trained(objective, found.position, {"ema": average.about})
 
 
-def _read(folder: RunFolder, path: Path) -> checkpoint.Checkpoint:
+def _read(home: Home, name: str) -> checkpoint.Checkpoint:
     try:
-        return checkpoint.read(path)
+        return checkpoint.read(home, name)
     except checkpoint.Broken as error:
-        raise UserError(f"The checkpoint {folder.name}/{path.name} cannot be used: {error}.") from None
+        raise UserError(f"The checkpoint {name} in {home} cannot be used: {error}.") from None
 
 
-def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> None:
+def check(found: checkpoint.Checkpoint, home: Home, experiment: Experiment, manifest: Manifest) -> None:
     """Refuse a checkpoint that was not made by this experiment on these data.
 
     Raises:
@@ -53,6 +66,6 @@ def check(found: checkpoint.Checkpoint, folder: RunFolder, experiment: Experimen
         there = found.meta.get(what, "")
         if there != here:
             raise UserError(
-                f"The checkpoint {found.path.name} of the run {folder.name} belongs to other {what} (hash {there[:8]}, "
-                f"here {here[:8]}); choose another run.name, or start afresh with --fresh."
+                f"The checkpoint {found.name} in {home} belongs to other {what} (hash {there[:8]}, here {here[:8]}); "
+                "choose another run.name, or start afresh with --fresh."
             )

@@ -8,7 +8,7 @@ where the gates g, scales and shifts are linear in e(t) and start at zero: every
 are fixed sines and cosines of the patch's row and column. Without time the modulation is a learned constant.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ndm import registry
 from ndm.errors import UserError
-from ndm.networks._base import Network
+from ndm.networks._dropout import Dropout
 from ndm.networks._fourier import with_fourier
+from ndm.networks._recompute import Call, Segmented
 from ndm.networks._time import TimeEmbedding
 
 EXPANSION = 4
@@ -38,6 +39,10 @@ class Config(registry.Config):
     heads: int = Field(4, gt=0)
     fourier: tuple[float, ...] = Field((), examples=[(1.0, 4.0)])
     """Frequencies f of extra inputs, see `_fourier`."""
+    dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
+    """Probability that an element is dropped, see `_dropout`; at the end of each branch of a block."""
+    recompute: bool = Field(False, examples=[True])
+    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -104,23 +109,24 @@ def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 class Block(nn.Module):
     """Tokens [B, N, width] to the same."""
 
-    def __init__(self, width: int, heads: int, features: int) -> None:
+    def __init__(self, width: int, heads: int, features: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.modulation = Modulation(features, width, 6)
         self.qkv, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
         hidden = EXPANSION * width
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.dropout_1, self.dropout_2 = Dropout(dropout), Dropout(dropout)
 
     def forward(self, h: Tensor, features: Tensor | None) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(features)
         qkv = self.qkv(modulated(h, scale_1, shift_1))
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        h = h + gate_1 * self.merge(attention(q, k, v).transpose(1, 2).flatten(2))
-        return h + gate_2 * self.mlp(modulated(h, scale_2, shift_2))
+        h = h + gate_1 * self.dropout_1(self.merge(attention(q, k, v).transpose(1, 2).flatten(2)))
+        return h + gate_2 * self.dropout_2(self.mlp(modulated(h, scale_2, shift_2)))
 
 
-class DiT(Network):
+class DiT(Segmented):
     """For images [C, H, W] whose sides are multiples of `patch`; UserError for others."""
 
     positions: Tensor
@@ -136,19 +142,25 @@ class DiT(Network):
                 f"patch {side} of the dit must divide both sides of the image, {self.height} and {self.width}; "
                 "give another patch"
             )
-        self.side, self.fourier = side, config.fourier
+        self.side, self.fourier, self.recompute = side, config.fourier, config.recompute
         self.embedding = TimeEmbedding(features) if timed else None
         self.first = nn.Linear(channels * (1 + 2 * len(config.fourier)) * side**2, width)
         self.register_buffer("positions", positions(self.height // side, self.width // side, width), persistent=False)
-        self.blocks = nn.ModuleList(Block(width, config.heads, features) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(width, config.heads, features, config.dropout) for _ in range(config.depth))
         self.modulation = Modulation(features, width, 2)
         self.last = nn.Linear(width, outputs * channels * side**2)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        features = None if self.embedding is None else self.embedding(t)
-        h = self.first(patches(with_fourier(x, self.fourier), self.side)) + self.positions
+    def walk(self, call: Call, x: Any, t: Any) -> Any:
+        features = None if self.embedding is None else call(self.embedding, t)
+        h = call(self.enter, x)
         for block in self.blocks:
-            h = block(h, features)
+            h = call(block, h, features)
+        return call(self.leave, h, features)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.first(patches(with_fourier(x, self.fourier), self.side)) + self.positions
+
+    def leave(self, h: Tensor, features: Tensor | None) -> Tensor:
         return image(self.last(modulated(h, *self.modulation(features))), self.side, self.height, self.width)

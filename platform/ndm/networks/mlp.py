@@ -13,6 +13,7 @@ from torch.nn.functional import silu
 
 from ndm import registry
 from ndm.networks._base import Network
+from ndm.networks._dropout import Dropout
 from ndm.networks._fourier import with_fourier
 from ndm.networks._time import TimeEmbedding
 
@@ -24,6 +25,8 @@ class Config(registry.Config):
     """Number of hidden layers, besides the maps into and out of the width."""
     fourier: tuple[float, ...] = Field((), examples=[(1.0, 4.0)])
     """Frequencies f of extra inputs, see `_fourier`."""
+    dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
+    """Probability that an element is dropped, see `_dropout`; before each hidden layer."""
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "MLP":
         return MLP(self, shape, outputs, timed)
@@ -39,6 +42,7 @@ class MLP(Network):
         self.fourier = config.fourier
         self.first = nn.Linear(size * (1 + 2 * len(config.fourier)), width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.dropouts = nn.ModuleList(Dropout(config.dropout) for _ in range(config.depth))
         self.last = nn.Linear(width, outputs * size)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
@@ -46,10 +50,10 @@ class MLP(Network):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         h = self.first(with_fourier(x.flatten(1), self.fourier))
         if self.embedding is None:
-            for hidden in self.hidden:
-                h = h + hidden(silu(h))
+            for hidden, dropout in zip(self.hidden, self.dropouts, strict=True):
+                h = h + hidden(dropout(silu(h)))
         else:
             features = self.embedding(t)
-            for hidden, time in zip(self.hidden, self.times, strict=True):
-                h = h + hidden(silu(h + time(features)))
+            for hidden, time, dropout in zip(self.hidden, self.times, self.dropouts, strict=True):
+                h = h + hidden(dropout(silu(h + time(features))))
         return self.last(silu(h)).reshape(x.shape[0], *self.shape)

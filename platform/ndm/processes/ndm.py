@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ndm import registry
+from ndm.errors import UserError
+from ndm.networks import _dropout as dropout
 from ndm.schedules import Schedule, ScheduleValue
 from ndm.transforms import Transform
 from ndm.volatilities import Volatility
@@ -25,10 +27,20 @@ class Config(registry.Config):
 
 
 class NDM(nn.Module):
-    """Marginals, posterior, drift, score, volatility and the terms of the bound, per example."""
+    """Marginals, posterior, drift, score, volatility and the terms of the bound, per example.
+
+    Raises:
+        UserError: the transform has dropout. F would be another function in every step, so the marginals, and the
+            bound that of no process.
+    """
 
     def __init__(self, schedule: Schedule, transform: Transform, volatility: Volatility) -> None:
         super().__init__()
+        if dropout.layers(transform):
+            raise UserError(
+                "transform.network.dropout would make the forward process random, and the bound that of no process; "
+                "give transform.network.dropout=0.0, and network.dropout for the denoiser"
+            )
         self.schedule, self.transform, self.volatility = schedule, transform, volatility
 
     def at(self, t: Tensor, like: Tensor) -> ScheduleValue:

@@ -1,31 +1,61 @@
-"""The line between a running group of workers and the process that started it: progress one way, a stop the other."""
+"""The line between a group of workers on any nodes and the process that started it: records one way, a stop the other.
 
+Its middle is an actor on the node of that process, so that records reach the run's folder wherever the workers are.
+"""
+
+import time
+from pathlib import Path
 from typing import Any
 
 import ray
+from numpy.typing import NDArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ndm.errors import UserError
+from ndm.runtime.recorder import Recorder
 
 
 class Mailbox:
-    """The latest progress, the warnings not yet shown, what ends the training, and whether a stop was asked for."""
+    """What the workers said: progress and warnings not yet shown, records, what ends the training; and what they ask.
 
-    def __init__(self) -> None:
-        self.groups = self.start = 0
+    It keeps no traceback of its own mistakes: a folder that cannot be written ends the training by a sentence.
+    """
+
+    def __init__(self, run: Path | None = None, levels: int = 0) -> None:
+        self.recorder = Recorder(run, levels) if run else None
+        self.groups = self.start = self.workers = 0
         self.progress: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.failures: set[tuple[int, int, str]] = set()
         self.end: Exception | None = None
         self.stop = False
+        self.waiting: float | None = time.monotonic()
 
-    def begin(self, position: int) -> None:
-        self.groups, self.start = self.groups + 1, position
+    def begin(self, position: int, workers: int = 1) -> None:
+        """A group starts; after the first one that is news."""
+        before, self.workers = self.workers, workers
+        self.groups, self.start, self.waiting = self.groups + 1, position, None
         if self.groups > 1:
             where = f"goes on from the checkpoint at {position} examples" if position else "begins again"
-            self.warnings.append(f"A worker died; the training {where}.")
+            what = "A worker died" if workers == before else f"Now there are {workers} worker(s), not {before}"
+            self.warnings.append(f"{what}; the training {where}.")
 
-    def publish(self, progress: dict[str, Any]) -> None:
+    def fell(self) -> None:
+        """The group is gone, and another one is being put together."""
+        self.waiting = time.monotonic()
+
+    def record(self, position: int, metrics: dict[str, float], progress: dict[str, Any]) -> None:
         self.progress = progress
+        self._write(lambda recorder: recorder.metrics(position, metrics))
+
+    def picture(self, position: int, raw: NDArray[Any]) -> None:
+        self._write(lambda recorder: recorder.picture(position, raw))
+
+    def sync(self) -> None:
+        self._write(lambda recorder: recorder.sync())
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
     def refuse(self, mistake: str) -> None:
         self.end = UserError(mistake)
@@ -37,9 +67,11 @@ class Mailbox:
             self.end = RuntimeError(f"A worker failed twice in the same way.\n{failure}")
         self.failures.add(what)
 
-    def collect(self) -> tuple[dict[str, Any], list[str], Exception | None]:
+    def collect(self) -> tuple[dict[str, Any], list[str], float, Exception | None]:
+        """Progress, new warnings, seconds without a group, and what ends the training."""
         warnings, self.warnings = self.warnings, []
-        return self.progress, warnings, self.end
+        waited = 0.0 if self.waiting is None else time.monotonic() - self.waiting
+        return self.progress, warnings, waited, self.end
 
     def ask_to_stop(self) -> None:
         self.stop = True
@@ -47,20 +79,49 @@ class Mailbox:
     def stopping(self) -> bool:
         return self.stop
 
+    def _write(self, write: Any) -> None:
+        try:
+            if self.recorder is not None:
+                write(self.recorder)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self.refuse(
+                f"The records of the training cannot be written ({reason}): make room, or correct storage.root=..., "
+                "then repeat the command; it goes on from the last checkpoint."
+            )
+
 
 class Channel:
     """Both ends of the line; it travels to the workers by value."""
 
-    def __init__(self) -> None:
-        self._mailbox: Any = ray.remote(num_cpus=0)(Mailbox).remote()
+    def __init__(self, run: Path, levels: int) -> None:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor: Any = ray.remote(num_cpus=0)(Mailbox)
+        self._mailbox: Any = actor.options(scheduling_strategy=here).remote(run, levels)
 
-    def begin(self, position: int) -> None:
+    def begin(self, position: int, workers: int) -> None:
         """From rank 0, without waiting: a group of workers starts here."""
-        self._mailbox.begin.remote(position)
+        self._mailbox.begin.remote(position, workers)
 
-    def publish(self, progress: dict[str, Any]) -> None:
+    def fell(self) -> None:
+        """From whoever looks after the group: it is gone."""
+        self._mailbox.fell.remote()
+
+    def record(self, position: int, metrics: dict[str, float], progress: dict[str, Any]) -> None:
         """From rank 0, without waiting."""
-        self._mailbox.publish.remote(progress)
+        self._mailbox.record.remote(position, metrics, progress)
+
+    def picture(self, position: int, raw: NDArray[Any]) -> None:
+        """From rank 0, without waiting: stored values of samples."""
+        self._mailbox.picture.remote(position, raw)
+
+    def sync(self) -> None:
+        """From rank 0 or the driver: returns when what was sent outlives a loss of power."""
+        ray.get(self._mailbox.sync.remote())
+
+    def warn(self, message: str) -> None:
+        """From a worker: a sentence for the user."""
+        self._mailbox.warn.remote(message)
 
     def refuse(self, mistake: UserError) -> None:
         """From a worker: this ends the training, a restart would not help."""
@@ -74,17 +135,17 @@ class Channel:
         """From a worker: has a stop been asked for?"""
         return ray.get(self._mailbox.stopping.remote())
 
-    def collect(self) -> tuple[dict[str, Any], list[str]]:
-        """From the driver: the latest progress, and the warnings since the last call.
+    def collect(self) -> tuple[dict[str, Any], list[str], float]:
+        """From the driver: the latest progress, the warnings since the last call, and how long no group has run.
 
         Raises:
             UserError: a worker refused to go on.
             RuntimeError: a worker failed twice in the same way.
         """
-        progress, warnings, end = ray.get(self._mailbox.collect.remote())
+        progress, warnings, waited, end = ray.get(self._mailbox.collect.remote())
         if end is not None:
             raise end
-        return progress, warnings
+        return progress, warnings, waited
 
     def ask_to_stop(self) -> None:
         """From the driver."""

@@ -8,6 +8,7 @@ from ndm.config import Experiment
 from ndm.data.manifest import Manifest
 from ndm.data.shards import gather
 from ndm.errors import UserError
+from ndm.evaluation.averages import suffix
 from ndm.quality import FEWEST
 from ndm.quality.extractors import extractor
 from ndm.quality.features import Extractor
@@ -84,8 +85,12 @@ def compare(workspace: Workspace, spool: Spool, drawn: Drawn, features: Extracto
 
 
 def _label(experiment: Experiment, drawn: Drawn) -> str:
-    """heun_nfe40_n1000: the sampler, what of its settings is not the default, its evaluations, and the samples."""
+    """heun_nfe40_n1000: the sampler, what of its settings is not the default, its evaluations, and the samples.
+
+    At the end, as _ema0.080, the average of the weights where it is not the usual one.
+    """
     sampler = experiment.sampler
     special = sampler.model_dump(exclude={"kind", "steps", "times"}, exclude_defaults=True)
     parts = [sampler.kind, *(f"{key}{value}" for key, value in special.items())]
-    return "_".join([*parts, f"nfe{drawn.evaluations}", f"n{len(drawn.raw)}"]).replace("+", "")
+    label = "_".join([*parts, f"nfe{drawn.evaluations}", f"n{len(drawn.raw)}"]).replace("+", "")
+    return label + suffix(experiment.evaluation.ema).replace("-", "_")

@@ -9,6 +9,7 @@ import torch
 from ndm.build import build_objective
 from ndm.errors import UserError
 from ndm.evaluation import trained
+from ndm.evaluation.averages import suffix
 from ndm.evaluation.score import PARTS, read, summary, values_of, write
 from ndm.likelihood.estimators import Estimator, estimator
 from ndm.likelihood.statistics import bits_per_dim, paired
@@ -52,11 +53,13 @@ def evaluate(workspace: Workspace, spool: Spool) -> Scores:
     Raises:
         UserError: the model cannot be scored so, or some estimator's solver was not good enough.
     """
-    objective, position = trained.load(workspace.folder, workspace.experiment, workspace.manifest, workspace.checkpoint)
+    objective, position, averaging = trained.load(
+        workspace.home, workspace.experiment, workspace.manifest, workspace.checkpoint
+    )
     scores, refused = list[Scores](), list[str]()
     for asked in estimators(workspace, objective):
         try:
-            scores.append(_score(workspace, spool, asked, position))
+            scores.append(_score(workspace, spool, asked, position, averaging))
         except UserError as error:
             refused.append(str(error))
     if refused:
@@ -64,7 +67,7 @@ def evaluate(workspace: Workspace, spool: Spool) -> Scores:
     return {"scores": scores, "gaps": _gaps(workspace, spool, scores)}
 
 
-def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) -> Scores:
+def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int, averaging: dict[str, Any]) -> Scores:
     """One estimator's table, from disk if it was made before, with its summary."""
     settings, manifest = workspace.experiment.evaluation, workspace.manifest
     made = {
@@ -78,8 +81,10 @@ def _score(workspace: Workspace, spool: Spool, asked: Estimator, position: int) 
         "experiment": workspace.experiment.digest(),
         "examples_seen": position,
         "data": {"name": manifest.name, "version": manifest.version, "hash": manifest.hash},
+        **averaging,
     }
-    at = f"-at-{position}" if workspace.checkpoint else ""
+    at = suffix(settings.ema)
+    at += f"-at-{position}" if workspace.checkpoint else ""
     path = workspace.folder.likelihood / f"{settings.split}-{asked.name}{at}.parquet"
     # What is fitted is a function of the rest, so a table of the same recipe has it.
     if path.is_file() and (known := read(path)) and known[1] == known[1] | made:
@@ -118,5 +123,6 @@ def _gaps(workspace: Workspace, spool: Spool, scores: list[Scores]) -> list[dict
         gap = paired(bits(bound), bits(ode))
         gaps.append({"bound": bound["estimator"], "ode": ode["estimator"], **gap._asdict()})
         key = f"{ode['split']}/bpd_gap_{bound['estimator']}_over_{ode['estimator']}"
+        key += suffix(workspace.experiment.evaluation.ema).replace("-", "_")
         spool.results({key: gap.value, f"{key}_se": gap.error})
     return gaps

@@ -2,7 +2,6 @@
 
 import json
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,22 +12,22 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.evaluation import trained
 from ndm.objectives import Objective
-from ndm.runs import RunFolder
 from ndm.runtime.workspace import Workspace
+from ndm.training.checkpoint import Home
 
 
 class Where(NamedTuple):
     """What a task needs to load the model and the data; plain, so that it can be sent and compared."""
 
-    run: Path
-    checkpoint: Path | None
+    home: Home
+    checkpoint: str | None
     experiment: str
     data: Folder
 
     @classmethod
     def of(cls, workspace: Workspace) -> "Where":
         experiment = workspace.experiment.canonical_json()
-        return cls(workspace.folder.path, workspace.checkpoint, experiment, workspace.data)
+        return cls(workspace.home, workspace.checkpoint, experiment, workspace.data)
 
 
 class Loaded(NamedTuple):
@@ -51,7 +50,7 @@ def load(where: Where) -> Loaded:
     torch.set_num_threads(1)
     manifest = Manifest.read(where.data)
     experiment = presets.resolve(json.loads(where.experiment))
-    objective, position = trained.load(RunFolder(where.run), experiment, manifest, where.checkpoint)
+    objective, position, _ = trained.load(where.home, experiment, manifest, where.checkpoint)
     return Loaded(objective.to(device()), position, experiment, manifest)
 
 

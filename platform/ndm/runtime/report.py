@@ -25,11 +25,16 @@ def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) 
             ("run", results["run"]),
             *_likelihood_rows(likelihood, detailed=False),
             ("trained on", f"{results['examples']} examples with {results['workers']} worker(s)"),
-            ("time", f"{duration(results['seconds'])}, {results['examples_per_second']:.0f} examples/s"),
+            ("time", _time(results)),
             *_sample_rows(samples),
             ("curves and samples", "on the tracking server" if experiment.tracking.uri else "make ui, or ndm ui"),
         ]
     )
+
+
+def _time(results: dict[str, Any]) -> str:
+    spent = f"{duration(results['seconds'])}, {results['examples_per_second']:.0f} examples/s"
+    return f"{spent}, {results['goodput']:.0%} of the time that it was held" if "goodput" in results else spent
 
 
 def report_likelihood(likelihood: dict[str, Any], terminal: Terminal) -> None:

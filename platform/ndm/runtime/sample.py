@@ -9,6 +9,7 @@ import torch
 from ndm.config import Experiment
 from ndm.data.shards import read_rows
 from ndm.evaluation import figures, trained
+from ndm.evaluation.averages import suffix
 from ndm.runtime.compare import asked, compare
 from ndm.runtime.draw import draw_samples
 from ndm.runtime.workspace import Workspace
@@ -36,7 +37,7 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
     """
     folder, manifest, experiment = workspace.folder, workspace.manifest, workspace.experiment
     features = asked(experiment, manifest)
-    objective, _ = trained.load(folder, experiment, manifest, workspace.checkpoint)
+    objective, _, averaging = trained.load(workspace.home, experiment, manifest, workspace.checkpoint)
     drawn = draw_samples(workspace, workspace.terminal.count("drawing samples"))
     path = folder.samples / f"{_name(experiment)}.png"
     figures.samples(drawn.raw, manifest.levels, path)
@@ -56,6 +57,7 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
         "count": len(drawn.raw),
         "evaluations": drawn.evaluations,
         "examples_seen": drawn.position,
+        **averaging,
         "picture": known(path),
         "archive": known(path.with_suffix(".npz")),
         "figures": [known(file) for file in shown],
@@ -64,9 +66,10 @@ def sample(workspace: Workspace, spool: Spool) -> dict[str, Any]:
 
 
 def _name(experiment: Experiment) -> str:
-    """The sampler and its settings."""
+    """The sampler and its settings, and the average of the weights where it is not the usual one."""
     sampler = experiment.sampler
     given = sampler.model_dump(exclude={"kind", "times"}, exclude_none=True)
     if getattr(sampler, "times", None):
         given["times"] = hashlib.sha256(repr(sampler.times).encode()).hexdigest()[:8]
-    return "-".join([sampler.kind, *(f"{key}{value}" for key, value in given.items())])
+    parts = [sampler.kind, *(f"{key}{value}" for key, value in given.items())]
+    return "-".join(parts) + suffix(experiment.evaluation.ema)

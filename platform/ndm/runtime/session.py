@@ -21,7 +21,11 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 SPARE_CPUS = 2
 
 
-def resolve_workers(workers: int | str) -> int:
+Workers = int | tuple[int, int]
+"""A number, or the least and the most."""
+
+
+def resolve_workers(workers: Workers | str) -> Workers:
     """`auto` is one worker per GPU, or two CPU workers.
 
     Raises:
@@ -30,14 +34,15 @@ def resolve_workers(workers: int | str) -> int:
     gpus = torch.cuda.device_count()
     if workers == "auto":
         return gpus or 2
-    count = int(workers)
-    if gpus and count > gpus:
-        raise UserError(f"scaling.workers={count} but this machine has {gpus} GPU(s); use at most {gpus}, or auto.")
-    return count
+    assert not isinstance(workers, str)
+    least = workers[0] if isinstance(workers, tuple) else workers
+    if gpus and least > gpus:
+        raise UserError(f"scaling.workers={least} but this machine has {gpus} GPU(s); use at most {gpus}, or auto.")
+    return workers
 
 
 @contextmanager
-def session(root: Path, workers: int) -> Iterator[None]:
+def session(root: Path, workers: Workers) -> Iterator[None]:
     """Start Ray for `workers` workers and stop it at the end, whatever happens; a Ray that this process has is used."""
     if ray.is_initialized():
         yield
@@ -49,7 +54,7 @@ def session(root: Path, workers: int) -> Iterator[None]:
     on_termination = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=max(os.cpu_count() or 1, workers) + SPARE_CPUS,
+        num_cpus=max(os.cpu_count() or 1, workers[1] if isinstance(workers, tuple) else workers) + SPARE_CPUS,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,

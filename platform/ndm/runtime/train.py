@@ -13,11 +13,13 @@ from ndm.runtime import evaluate, sample
 from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
-from ndm.runtime.session import resolve_workers, session
+from ndm.runtime.session import Workers, resolve_workers, session
 from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward
 from ndm.terminal import Terminal, duration
+from ndm.tracking.spool import FILE, held
 from ndm.training import checkpoint
+from ndm.training.checkpoint import Home
 
 
 def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[str, Any]:
@@ -41,24 +43,44 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         # What the end cannot do is said before the beginning.
         evaluate.check(workspace)
         sample.check(workspace)
-        reached = newest(folder, experiment, workspace.manifest)
+        _make(workspace.home)
+        reached = newest(workspace.home, experiment, workspace.manifest)
         position = reached.position if reached else 0
-        run_id = workspace.open_tracking_run(workers)
+        counted = workspace.counted()
+        run_id = workspace.open_tracking_run(said(workers), counted)
         folder.write("experiment", experiment.model_dump(mode="json"))
         with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
             if position < experiment.training.examples:
-                _fit(workspace, run_id, workers, position)
+                _fit(workspace, run_id, workers, position, counted.step_flops)
             results = {
-                **_training(workspace, run_id, workers),
+                **_training(workspace, run_id, said(workers)),
                 "likelihood": evaluate.evaluate(workspace, spool),
                 "samples": sample.sample(workspace, spool),
             }
             spool.artifact(_experiment_file(folder, experiment))
             spool.tags({NOTE: card(experiment, results)})
-            if trained := checkpoint.latest(folder.checkpoints):
-                spool.artifact(trained.path, "checkpoints")
+            if workspace.home == folder.checkpoints:
+                spool.artifact(folder.checkpoints / checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
+            else:  # not copied twice
+                spool.tags({"checkpoints": str(workspace.home)})
         folder.write("results", results)  # only now is the run finished
         return results
+
+
+def said(workers: Workers) -> str:
+    """A number of workers in words."""
+    return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
+
+
+def _make(home: Home) -> None:
+    """Make the folder of the checkpoints, by which workers on other nodes see whether they share it."""
+    if isinstance(home, Path):
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"Checkpoints cannot be kept in {home} ({error.strerror}); correct storage.checkpoints=..."
+            ) from None
 
 
 def _experiment_file(folder: RunFolder, experiment: Experiment) -> Path:
@@ -80,7 +102,7 @@ def _check_same(folder: RunFolder, experiment: Experiment) -> None:
     )
 
 
-def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None:
+def _fit(workspace: Workspace, run_id: str, workers: Workers, position: int, step_flops: int) -> None:
     """Train from `position` to the end under Ray Train, showing progress."""
     experiment, terminal, goal = workspace.experiment, workspace.terminal, workspace.experiment.training.examples
     last: dict[str, Any] = {"position": position}
@@ -91,14 +113,17 @@ def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None
             terminal.progress(_progress_line(progress, goal), progress["position"] >= goal)
 
     start = f" from {position} of {goal} examples on" if position else ""
-    terminal.say(f"Training {workspace.folder.name} on {workers} worker(s){start} ...")
-    task = Task(experiment.model_dump(mode="json"), workspace.folder.path, workspace.data, run_id, Channel())
+    terminal.say(f"Training {workspace.folder.name} on {said(workers)} worker(s){start} ...")
+    channel = Channel(workspace.folder.path, workspace.manifest.levels)
+    task = Task(experiment.model_dump(mode="json"), workspace.home, workspace.data, run_id, step_flops, channel)
     with workspace.forwarding(run_id):
         finished = fit(
             task,
+            workspace.folder.name,
             workers=workers,
             gpu=torch.cuda.is_available(),
             max_failures=experiment.scaling.max_failures,
+            patience=experiment.scaling.patience,
             ray_folder=workspace.root / ".ray" / "train",
             show=show,
             warn=terminal.warn,
@@ -108,9 +133,9 @@ def _fit(workspace: Workspace, run_id: str, workers: int, position: int) -> None
         raise KeyboardInterrupt
 
 
-def _training(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]:
+def _training(workspace: Workspace, run_id: str, workers: str) -> dict[str, Any]:
     """What the training took, all calls together."""
-    reached = newest(workspace.folder, workspace.experiment, workspace.manifest)
+    reached = newest(workspace.home, workspace.experiment, workspace.manifest)
     assert reached is not None, "a training ends with a checkpoint"
     seconds = reached.meta["seconds"]
     return {
@@ -120,6 +145,8 @@ def _training(workspace: Workspace, run_id: str, workers: int) -> dict[str, Any]
         "workers": workers,
         "seconds": seconds,
         "examples_per_second": reached.position / seconds,
+        # Of the time from each command's start to its last record, what is not start, repetition or waiting for nodes.
+        "goodput": seconds / max(held(workspace.folder.path / FILE), seconds),
     }
 
 

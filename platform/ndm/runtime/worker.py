@@ -1,4 +1,4 @@
-"""What every training worker runs: build, resume, loop; rank 0 also writes checkpoints, metrics and pictures."""
+"""What every training worker runs: build, resume, loop; rank 0 also saves checkpoints and sends records."""
 
 import time
 import traceback
@@ -19,15 +19,18 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
+from ndm.data.sources import Flipped
 from ndm.errors import UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
-from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
-from ndm.tracking.spool import Spool
-from ndm.training import checkpoint, numerics
-from ndm.training.loop import Checkpointable, Event, Logged, Loop, Sampled, Stopped
+from ndm.training import checkpoint, numerics, speed
+from ndm.training.checkpoint import VALIDATION, Home
+from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped
+from ndm.training.saver import Saver
 from ndm.training.state import State
+
+MOST_IDS = 16
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,11 @@ class Task:
     """What the driver sends to the workers."""
 
     experiment: dict[str, Any]
-    run: Path
+    home: Home
     data: Folder
     run_id: str
+    step_flops: int
+    """Of one example."""
     channel: Channel
 
 
@@ -56,7 +61,8 @@ def work(config: dict[str, Task]) -> None:
 
 def _train(task: Task) -> None:
     experiment = presets.resolve(task.experiment)
-    folder, manifest = RunFolder(task.run), Manifest.read(task.data)
+    _check_shared(task.home)
+    manifest = Manifest.read(task.data)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -65,9 +71,10 @@ def _train(task: Task) -> None:
     numerics.set_process(experiment.training.precision)
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
-    seconds = resume(state, folder, experiment, manifest)
-    loop = make_loop(task, experiment, manifest, objective, rank, world)
+    seconds = resume(state, task.home, experiment, manifest)
     order = Order.of(manifest, "train", seed=experiment.seed, streams=experiment.data.streams)
+    slots = order.share(experiment.training.batch_size, rank, world)
+    loop = make_loop(task, experiment, manifest, objective, slots, rank, world)
     batches = ingest.batches(
         task.data,
         manifest,
@@ -78,37 +85,67 @@ def _train(task: Task) -> None:
         rank=rank,
         world=world,
     )
-    if rank == 0:
-        task.channel.begin(state.position)
-        Recorder(task, experiment, manifest, state, seconds).follow(loop.run(state, batches))
-    else:
-        for _ in loop.run(state, batches):
-            pass
+    events = loop.run(state, batches)
+    try:
+        if rank == 0:
+            task.channel.begin(state.position, world)
+            Reporter(task, experiment, manifest, state, seconds, world).follow(events)
+        else:
+            for _ in events:
+                pass
+    except Diverged as end:
+        raise _given_up(end, task.home, experiment, order) from None
 
 
-def resume(state: State, folder: RunFolder, experiment: Experiment, manifest: Manifest) -> float:
+def _check_shared(home: Home) -> None:
+    """The driver has made the folder of the checkpoints: a worker that does not see it is on another disk.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if isinstance(home, Path) and not home.is_dir():
+        raise UserError(
+            f"The checkpoints are to be kept in {home}, which a worker on another node does not see; "
+            "give a folder that all nodes share, or s3://bucket/prefix, as storage.checkpoints=..."
+        )
+
+
+def _given_up(end: Diverged, home: Home, experiment: Experiment, order: Order) -> UserError:
+    size = experiment.training.batch_size
+    rows = order.batch(end.position, size).tolist()
+    shown = ", ".join(map(str, rows[:MOST_IDS])) + (f" and {size - MOST_IDS} more" if size > MOST_IDS else "")
+    last = next(iter(checkpoint.candidates(home)), None)
+    kept = f"the checkpoint at {int(last)} examples is the last good one" if last else "no checkpoint was reached"
+    return UserError(
+        f"The training diverged: a loss of {end.bits:g} bits/dim and a gradient of norm {end.norm:g} in the batch "
+        f"after {end.position} examples (rows {shown} of the train split); {kept}. Lower optimizer.lr or "
+        "optimizer.clip, or look at those rows."
+    )
+
+
+def resume(state: State, home: Home, experiment: Experiment, manifest: Manifest) -> float:
     """Take over the newest good checkpoint, if there is one; returns the seconds that were spent on it."""
-    found = newest(folder, experiment, manifest)
+    found = newest(home, experiment, manifest)
     if found is None:
         return 0.0
     state.load(found.tensors, found.position)
     return found.meta["seconds"]
 
 
-def newest(folder: RunFolder, experiment: Experiment, manifest: Manifest) -> checkpoint.Checkpoint | None:
+def newest(home: Home, experiment: Experiment, manifest: Manifest) -> checkpoint.Checkpoint | None:
     """The newest good checkpoint of a run, if there is one.
 
     Raises:
         UserError: it is of another experiment or other data.
     """
-    found = checkpoint.latest(folder.checkpoints)
+    found = checkpoint.latest(home)
     if found is not None:
-        trained.check(found, folder, experiment, manifest)
+        trained.check(found, home, experiment, manifest)
     return found
 
 
 def make_loop(
-    task: Task, experiment: Experiment, manifest: Manifest, objective: Objective, rank: int, world: int
+    task: Task, experiment: Experiment, manifest: Manifest, objective: Objective, slots: range, rank: int, world: int
 ) -> Loop:
     """The loop, with this worker's part of the validation images."""
     images = min(manifest.rows("validation"), experiment.monitor.validation_images)
@@ -122,6 +159,9 @@ def make_loop(
         seed=experiment.seed,
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,
+        slots=slots,
+        microbatch=experiment.scaling.microbatch,
+        flip=isinstance(experiment.data, Flipped) and experiment.data.flip,
         device=next(objective.parameters()).device,
         rank=rank,
         world=world,
@@ -129,44 +169,83 @@ def make_loop(
     )
 
 
-class Recorder:
-    """Rank 0's part: everything that is written or shown while training."""
+class Reporter:
+    """Rank 0's part: records go to the driver, checkpoints to where they are kept."""
 
-    def __init__(self, task: Task, experiment: Experiment, manifest: Manifest, state: State, seconds: float) -> None:
+    def __init__(
+        self, task: Task, experiment: Experiment, manifest: Manifest, state: State, seconds: float, world: int
+    ) -> None:
         self.task, self.experiment, self.manifest, self.state = task, experiment, manifest, state
         self.began = time.perf_counter() - seconds
-        self.folder = RunFolder(task.run)
-        self.spool = Spool(task.run)
+        self.peak = speed.peak_flops(next(state.objective.parameters()).device, world)
+        self.saver = Saver(task.home, experiment.monitor.keep, self.not_saved)
+        self.snapshots = Saver(checkpoint.snapshots(task.home), None, self.not_saved)
+        self.validation: tuple[int, float] | None = None
 
     def follow(self, events: Iterator[Event]) -> None:
-        """Record the events as they come."""
+        """Report the events as they come.
+
+        Raises:
+            UserError: the last checkpoint could not be saved.
+        """
         first, began = self.state.position, time.perf_counter()
         shown: dict[str, Any] = {}
         try:
             for event in events:
                 match event:
                     case Logged(position, metrics):
-                        self.spool.metrics(position, metrics)
+                        if (bits := metrics.get("validation/bits_per_dim")) is not None:
+                            self.validation = position, bits
+                        if (rate := metrics.get("train/examples_per_second")) is not None:
+                            metrics |= speed.of(self.task.step_flops * rate, self.peak)
                         rate = (position - first) / (time.perf_counter() - began)
                         shown |= metrics | {"position": position, "rate": rate}
-                        self.task.channel.publish(shown)
+                        self.task.channel.record(position, metrics, shown)
                     case Sampled(position, raw):
-                        path = self.folder.samples / f"{position:012d}.png"
-                        figures.samples(raw, self.manifest.levels, path)
-                        self.spool.image("samples/ema", position, path)
+                        self.task.channel.picture(position, raw.numpy())
+                    case Snapshot(position):
+                        self.snapshots.save(position, self.state.profiles.tensors(), self.identity())
                     case Checkpointable(position):
-                        self.spool.sync()
+                        self.task.channel.sync()
                         self.save(position)
                     case Stopped():
                         pass
         finally:
-            self.spool.close()
+            self.close()
+
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint or a snapshot is of, as `trained.check` asks it."""
+        return {"experiment": self.experiment.digest(), "data": self.manifest.hash}
 
     def save(self, position: int) -> None:
+        """Hand the state to the saver, which says when it cannot be kept."""
+        self.snapshots.settle()  # what was kept before a checkpoint is not made again after it
+        at, bits = self.validation or (-1, None)
         meta = {
-            "experiment": self.experiment.digest(),
-            "data": self.manifest.hash,
+            **self.identity(),
             "tracking": self.task.run_id,
             "seconds": time.perf_counter() - self.began,
+            VALIDATION: bits if at == position else None,
         }
-        checkpoint.write(self.folder.checkpoints, position, self.state.tensors(), meta, self.experiment.monitor.keep)
+        self.saver.save(position, self.state.tensors(), meta)
+
+    def not_saved(self, position: int, reason: Exception) -> None:
+        self.task.channel.warn(
+            f"The checkpoint at {position} examples could not be saved ({_why(reason)}); the training goes on to the "
+            "next."
+        )
+
+    def close(self) -> None:
+        """Returns when the last checkpoint is safe; UserError if it cannot be made so."""
+        try:
+            self.snapshots.close()
+            self.saver.close()
+        except (OSError, UserError) as reason:
+            raise UserError(
+                f"The last checkpoint could not be saved ({_why(reason)}): make room in {self.task.home}, or correct "
+                "storage.checkpoints=..., then repeat the command; it goes on from the checkpoint before."
+            ) from None
+
+
+def _why(reason: Exception) -> str:
+    return (getattr(reason, "strerror", None) or str(reason)).rstrip(".").lower()

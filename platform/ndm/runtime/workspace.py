@@ -3,21 +3,26 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ndm import tracking
 from ndm.build import build_objective
 from ndm.config import Experiment
+from ndm.data import places
 from ndm.data.available import available
 from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest, check
 from ndm.data.shards import verify
-from ndm.evaluation.cost import cost
-from ndm.runs import RunFolder
+from ndm.errors import UserError
+from ndm.evaluation.cost import Cost, cost
+from ndm.runs import BEST, RunFolder
 from ndm.runtime.spread import spread
+from ndm.runtime.storage import Bucket
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool, Status
+from ndm.training import checkpoint as checkpoints
+from ndm.training.checkpoint import Home
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FLUSH_SECONDS = 60.0
@@ -33,35 +38,50 @@ class Workspace:
     data: Folder
     manifest: Manifest
     terminal: Terminal
-    checkpoint: Path | None = None
-    """The one to be worked with, instead of the newest."""
+    checkpoint: str | None = None
+    """Name of the one to be worked with, instead of the newest."""
+
+    @property
+    def home(self) -> Home:
+        """Where the run's checkpoints are."""
+        return home_of(self.experiment, self.folder)
 
     @classmethod
     def open(
-        cls, experiment: Experiment, folder: RunFolder, terminal: Terminal, checkpoint: Path | None = None
+        cls, experiment: Experiment, folder: RunFolder, terminal: Terminal, checkpoint: str | None = None
     ) -> "Workspace":
-        """Prepare the data if need be, and check that they are whole.
+        """Prepare the data if need be, check that they are whole, and find the checkpoint if it is asked for as "best".
 
         Raises:
-            UserError: the data cannot be prepared or are damaged.
+            UserError: the data cannot be prepared or are damaged, or no checkpoint is the best.
         """
         root = folder.path.parent
         data = data_of(experiment, root, terminal)
         full = experiment.data.verify == "full"
         manifest = verify(data, terminal.count("verifying bytes")) if full else check(data)
-        return cls(experiment, root, folder, data, manifest, terminal, checkpoint)
+        found = cls(experiment, root, folder, data, manifest, terminal, checkpoint)
+        if checkpoint == BEST:
+            if (best := checkpoints.best(found.home)) is None:
+                raise UserError(
+                    f"No checkpoint in {found.home} has a validation bound, so that none of them is the best."
+                )
+            found = replace(found, checkpoint=best)
+        return found
+
+    def counted(self) -> Cost:
+        """What a step costs."""
+        return cost(build_objective(self.experiment, self.manifest.shape, self.manifest.levels))
 
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)
 
-    def open_tracking_run(self, workers: int) -> str:
+    def open_tracking_run(self, workers: str, counted: Cost) -> str:
         """Create the MLflow run, or continue the one this run's folder names; returns its id.
 
         Raises:
             UserError: the tracking server does not answer.
         """
         known = self.folder.read("tracking").get("run_id")
-        counted = cost(build_objective(self.experiment, self.manifest.shape, self.manifest.levels))
         run_id = tracking.ensure_run(
             self.experiment.tracking,
             self.root,
@@ -75,7 +95,7 @@ class Workspace:
                 "data": f"{self.manifest.name} {self.manifest.version}",
                 "data_hash": self.manifest.hash,
                 "transform": self.experiment.transform.kind,
-                "workers": str(workers),
+                "workers": workers,
                 "parameters_denoiser": str(counted.denoiser_parameters),
                 "parameters_transform": str(counted.transform_parameters),
                 "step_cost_forward_evaluations": f"{counted.forward_evaluations:.2f}",
@@ -122,6 +142,15 @@ class Workspace:
         finally:
             forwarder.close(timeout=0)
             log.removeHandler(handler)
+
+
+def home_of(experiment: Experiment, folder: RunFolder) -> Home:
+    """Where the checkpoints of a run are kept: in its folder, or below `storage.checkpoints` under the run's name."""
+    kept = experiment.storage.checkpoints
+    if kept is None:
+        return folder.checkpoints
+    place = places.at(kept) / folder.name
+    return Bucket(place) if place.system else Path(place.path)
 
 
 def data_of(experiment: Experiment, root: Path, terminal: Terminal, *, verify: bool = False) -> Folder:

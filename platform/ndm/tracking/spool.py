@@ -35,6 +35,20 @@ def read(file: Path, start: int = 0) -> Iterator[tuple[Record | None, int]]:
                 yield None, start
 
 
+def held(file: Path) -> float:
+    """Seconds that commands have held their workers for training: from a start to the last record of the training."""
+    total, began, last = 0.0, 0, 0
+    for record, _ in read(file):
+        match record:
+            case {"kind": "status", "status": "RUNNING", "time": now}:
+                total, began, last = total + (last - began) / 1000, now, now
+            case {"kind": "metrics", "step": step, "time": now} if step > 0:
+                last = now
+            case _:
+                pass
+    return total + (last - began) / 1000
+
+
 class Spool:
     """Writer of one run's records, for one thread of each of any number of processes.
 

@@ -1,17 +1,15 @@
-"""Checkpoints on disk: safetensors and JSON, every file hashed, the manifest published last, broken ones walked over.
+"""Checkpoints: safetensors and JSON, every file hashed, the manifest published last, broken ones walked over.
 
-A checkpoint is a folder named after the examples seen. It is written under a temporary name, synced, and renamed; it
-counts only if its manifest is whole and every file has the size and SHA-256 the manifest says. Nothing in it is ever
-unpickled.
+A checkpoint is a folder named after the examples seen, on a disk or in another store. It counts only if its manifest is
+whole and every file has the size and SHA-256 the manifest says. Nothing in it is ever unpickled.
 """
 
 import contextlib
 import hashlib
 import json
 import logging
-import os
-import shutil
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,16 +18,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ndm.training.state import Tensors
+from ndm.training.store import LAST, Disk, Store
 
 log = logging.getLogger("ndm.training")
 
 FORMAT, SUFFIX = 1, ".safetensors"
+VALIDATION = "validation"
+"""Key of `meta`: the validation bound at the position in bits per dimension, by which the best is told."""
+
+Home = Path | Store
+"""Where the checkpoints of a run are: a folder of the disk, or another store."""
 
 
 class Checkpoint(NamedTuple):
-    """What `read` found in a folder."""
+    """What `read` found."""
 
-    path: Path
+    name: str
     tensors: Tensors
     position: int
     """Examples seen."""
@@ -53,8 +57,13 @@ class Manifest(BaseModel):
     format: int = FORMAT
     position: int
     meta: dict[str, Any]
-    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.safetensors$")], File]
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*\.safetensors$")], File]
     sha256: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of the state."""
+        return [file.removesuffix(SUFFIX) for file in self.files]
 
     def digest(self) -> str:
         """SHA-256 of the rest."""
@@ -66,52 +75,98 @@ class Broken(Exception):
     """A checkpoint that must not be used; the message says which check failed."""
 
 
-def write(folder: Path, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int) -> Path:
-    """Publish a checkpoint in `folder`, then delete all but the newest `keep` good ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    final, temporary = folder / _name(position), folder / f".{_name(position)}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    files: dict[str, File] = {}
+Good = dict[str, float]
+"""Verified checkpoints by name, with their validation bound; infinite where there is none."""
+
+
+def write(
+    home: Home, position: int, tensors: Tensors, meta: Mapping[str, Any], keep: int | None, good: Good | None = None
+) -> str:
+    """Publish a checkpoint, then delete all but the newest `keep` good ones and the best by validation; its name.
+
+    With keep=None nothing is deleted. What is in `good` is not verified again; it is brought up to date.
+
+    Raises:
+        OSError: it cannot be kept there; those before it are untouched.
+    """
+    store, good = _store(home), {} if good is None else good
+    files: dict[str, bytes] = {}
     for part, named in tensors.items():
-        payload = save({name: tensor.detach().contiguous() for name, tensor in named.items()})
-        _write_synced(temporary / f"{part}{SUFFIX}", payload)
-        files[f"{part}{SUFFIX}"] = File(bytes=len(payload), sha256=hashlib.sha256(payload).hexdigest())
-    manifest = Manifest(position=position, meta=dict(meta), files=files)
+        files[f"{part}{SUFFIX}"] = save({name: tensor.detach().contiguous() for name, tensor in named.items()})
+    listed = {
+        name: File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest()) for name, content in files.items()
+    }
+    manifest = Manifest(position=position, meta=dict(meta), files=listed)
     manifest = manifest.model_copy(update={"sha256": manifest.digest()})
-    _write_synced(temporary / "manifest.json", manifest.model_dump_json(indent=1).encode())
-    _sync_folder(temporary)
-    if final.exists():  # a broken one, or the same position of a run that was killed and repeated
-        shutil.rmtree(final)
-    temporary.rename(final)
-    _sync_folder(folder)
-    _prune(folder, keep)
-    return final
+    name = _name(position)
+    good.pop(name, None)
+    store.put(name, files | {LAST: manifest.model_dump_json(indent=1).encode()})
+    good[name] = _validation(manifest)
+    if keep is not None:
+        _prune(store, keep, good)
+    return name
 
 
-def read(path: Path) -> Checkpoint:
-    """One checkpoint, verified.
+def read(home: Home, name: str, parts: Container[str] | None = None) -> Checkpoint:
+    """One checkpoint, verified; with only some of its parts, if they are named.
 
     Raises:
         Broken: a file is missing or not what the manifest says, or the manifest is not of this format or was changed.
     """
-    manifest, tensors = _manifest(path), Tensors()
-    for name, file in manifest.files.items():
+    store = _store(home)
+    manifest, tensors = _manifest(store, name), Tensors()
+    for file, expected in manifest.files.items():
+        if parts is not None and file.removesuffix(SUFFIX) not in parts:
+            continue
         try:
-            tensors[name.removesuffix(SUFFIX)] = load(_payload(path, name, file))
+            tensors[file.removesuffix(SUFFIX)] = load(_payload(store, name, file, expected))
         except SafetensorError:
-            raise Broken(f"{name} is not in the format safetensors") from None
-    return Checkpoint(path, tensors, manifest.position, manifest.meta)
+            raise Broken(f"{file} is not in the format safetensors") from None
+    return Checkpoint(name, tensors, manifest.position, manifest.meta)
 
 
-def verify(path: Path) -> None:
+def verify(home: Home, name: str) -> Manifest:
     """Check every byte of a checkpoint without loading its tensors; errors as for `read`."""
-    for name, file in _manifest(path).files.items():
-        _payload(path, name, file)
+    store = _store(home)
+    manifest = _manifest(store, name)
+    for file, expected in manifest.files.items():
+        _payload(store, name, file, expected)
+    return manifest
 
 
-def _manifest(path: Path) -> Manifest:
-    text = _bytes(path / "manifest.json")
+def candidates(home: Home) -> list[str]:
+    """Names of the published checkpoints, newest first, not yet verified."""
+    return sorted((name for name in _store(home).names() if name.isdecimal()), key=int, reverse=True)
+
+
+def latest(home: Home) -> Checkpoint | None:
+    """The newest good checkpoint; a broken one is passed over with a warning that names it."""
+    for name in candidates(home):
+        try:
+            return read(home, name)
+        except Broken as error:
+            log.warning("Checkpoint %s is passed over: %s.", name, error)
+    return None
+
+
+def snapshots(home: Home) -> Home:
+    """Where the averages of the weights that a run keeps for good are: beside its checkpoints, in their form."""
+    return home / "snapshots" if isinstance(home, Path) else home.below("snapshots")
+
+
+def best(home: Home) -> str | None:
+    """Name of the good checkpoint with the lowest validation bound, the newer of equal ones; None if none has one."""
+    store = _store(home)
+    found = _good(store, candidates(store), {})
+    return _best(found)
+
+
+def _store(home: Home) -> Store:
+    return Disk(home) if isinstance(home, Path) else home
+
+
+def _manifest(store: Store, name: str) -> Manifest:
+    text = _bytes(store, name, LAST)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -122,72 +177,62 @@ def _manifest(path: Path) -> Manifest:
         raise Broken(f"its format is {manifest.format}, not {FORMAT}")
     if manifest.sha256 != manifest.digest():
         raise Broken("its manifest was changed")
-    if path.name != _name(manifest.position):
+    if name != _name(manifest.position):
         raise Broken(f"it is the one at {manifest.position}, under another name")
     return manifest
 
 
-def _payload(path: Path, name: str, expected: File) -> bytes:
+def _payload(store: Store, name: str, file: str, expected: File) -> bytes:
     """The bytes of a file, which are those the manifest was written for."""
-    payload = _bytes(path / name)
-    if len(payload) != expected.bytes or hashlib.sha256(payload).hexdigest() != expected.sha256:
-        raise Broken(f"{name} is not what the manifest says")
-    return payload
+    content = _bytes(store, name, file)
+    if len(content) != expected.bytes or hashlib.sha256(content).hexdigest() != expected.sha256:
+        raise Broken(f"{file} is not what the manifest says")
+    return content
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(store: Store, name: str, file: str) -> bytes:
     try:
-        return path.read_bytes()
+        return store.get(name, file)
     except FileNotFoundError:
-        raise Broken(f"{path.name} is missing") from None
+        raise Broken(f"{file} is missing") from None
     except OSError as error:
-        raise Broken(f"{path.name} cannot be read ({error.strerror})") from None
+        raise Broken(f"{file} cannot be read ({error.strerror})") from None
 
 
 def _name(position: int) -> str:
     return f"{position:012d}"
 
 
-def candidates(folder: Path) -> list[Path]:
-    """Published checkpoints, newest first, not yet verified."""
-    found = (path for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
+def _validation(manifest: Manifest) -> float:
+    value = manifest.meta.get(VALIDATION)
+    return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The newest good checkpoint; a broken one is passed over with a warning that names it."""
-    for path in candidates(folder):
-        try:
-            return read(path)
-        except Broken as error:
-            log.warning("Checkpoint %s is passed over: %s.", path.name, error)
-    return None
+def _good(store: Store, names: list[str], known: Good) -> Good:
+    """Those of the names that are whole, in their order."""
+    found: Good = {}
+    for name in names:
+        if name in known:
+            found[name] = known[name]
+        else:
+            with contextlib.suppress(Broken):
+                found[name] = _validation(verify(store, name))
+    return found
 
 
-def _prune(folder: Path, keep: int) -> None:
-    """Delete what is older than the newest `keep` good checkpoints; a broken one does not count as one of them."""
-    good = 0
-    for path in candidates(folder):
-        if good == keep:
-            shutil.rmtree(path, ignore_errors=True)
-            continue
-        with contextlib.suppress(Broken):
-            verify(path)
-            good += 1
-    for partial in folder.glob(".*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+def _best(good: Good) -> str | None:
+    name = min(good, key=lambda name: (good[name], -int(name)), default=None)
+    return name if name is not None and good[name] < math.inf else None
 
 
-def _write_synced(path: Path, payload: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(payload)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _prune(store: Store, keep: int, good: Good) -> None:
+    """Delete what is older than the newest `keep` good checkpoints, but the best; broken ones are not among them."""
+    names = candidates(store)
+    found = _good(store, names, good)
+    good.clear()
+    good |= found
+    newest = list(found)[:keep]
+    for name in names[names.index(newest[-1]) + 1 :] if len(newest) == keep else []:
+        if name != _best(found):
+            store.delete(name)
+            good.pop(name, None)

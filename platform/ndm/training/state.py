@@ -5,19 +5,23 @@ from torch import Tensor
 
 from ndm.objectives import Objective
 from ndm.training.ema import Ema
+from ndm.training.profiles import Profiles
 
 Tensors = dict[str, dict[str, Tensor]]
 
 
 class State:
-    """Weights, their average, the optimiser's moments, and the number of examples seen."""
+    """Weights, their averages, the optimiser's moments, and the number of examples seen."""
 
-    def __init__(self, objective: Objective, optimizer: torch.optim.AdamW, ema: Ema) -> None:
+    def __init__(
+        self, objective: Objective, optimizer: torch.optim.AdamW, ema: Ema, profiles: Profiles | None = None
+    ) -> None:
         self.objective, self.optimizer, self.ema = objective, optimizer, ema
+        self.profiles = profiles or Profiles(objective, ())
         self.position = 0
 
     def tensors(self) -> Tensors:
-        """{"model": ..., "ema": ..., "optimizer": ...}, each name -> tensor, for a checkpoint.
+        """{"model": ..., "ema": ..., "optimizer": ...}, each name -> tensor, for a checkpoint; and those of `profiles`.
 
         They are the state's own: the next step changes them.
         """
@@ -30,6 +34,7 @@ class State:
             "model": dict(self.objective.state_dict()),
             "ema": dict(self.ema.objective.state_dict()),
             "optimizer": moments,
+            **self.profiles.tensors(),
         }
 
     def load(self, tensors: Tensors, position: int) -> None:
@@ -37,7 +42,9 @@ class State:
 
         Raises:
             RuntimeError: names or shapes are not this objective's.
+            UserError: an average of a width is asked for that was not tracked there.
         """
+        self.profiles.load(tensors)
         self.objective.load_state_dict(tensors["model"])
         self.ema.objective.load_state_dict(tensors["ema"])
         parameters = dict(self.objective.named_parameters())

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ndm.networks._dropout import masked
 from ndm.objectives import Noise, Objective, Terms
 from ndm.randomness import Stream
+from ndm.training.clock import Clock
 from ndm.training.state import State
 
 
@@ -49,23 +51,44 @@ class Step(NamedTuple):
 
 
 def step(
-    module: Objective | DistributedDataParallel, state: State, x: Tensor, noise: Noise, *, accumulate: int, clip: float
+    module: Objective | DistributedDataParallel,
+    state: State,
+    x: Tensor,
+    noise: Noise,
+    *,
+    clip: float,
+    microbatch: int | None = None,
+    share: float | None = None,
+    dropout: Tensor | None = None,
+    clock: Clock | None = None,
 ) -> Step:
-    """Forward, backward, clip and update; gradients are averaged over the workers' equal parts."""
+    """Forward, backward, clip and update.
+
+    `x` is this worker's part of the global batch, of any size; at most `microbatch` examples of it go through the model
+    together. Gradients are averaged over the workers, so the losses are divided by `share`, the examples that each
+    worker would have if all had as many (by default those it has): the result is the mean over the global batch.
+    `dropout` are the words of these examples, see `ndm.networks._dropout`; without them nothing is dropped.
+    """
+    clock = clock or Clock(x.device)
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(3, device=x.device)
-    parts = list(zip(x.chunk(accumulate), *(part.chunk(accumulate) for part in noise), strict=True))
+    size = microbatch or len(x)
+    parts = list(zip(*(torch.split(part, size) for part in (x, *noise)), strict=True))
     for i, (x_part, *drawn) in enumerate(parts):
         noise_part = Noise(*drawn)
         last = i == len(parts) - 1
         alone = (
             contextlib.nullcontext() if last or not isinstance(module, DistributedDataParallel) else module.no_sync()
         )
-        with alone:
-            terms: Terms = module(x_part, noise_part)
-            loss = state.objective.loss(terms, noise_part)
-            (loss.sum() / len(x)).backward()  # pyright: ignore[reportUnknownMemberType]
+        words = None if dropout is None else dropout[i * size : (i + 1) * size]
+        with alone, masked(state.objective, words):
+            with clock.lap("forward"):
+                terms: Terms = module(x_part, noise_part)
+                loss = state.objective.loss(terms, noise_part).sum() / (share or len(x))
+            with clock.lap("backward"):
+                loss.backward()  # pyright: ignore[reportUnknownMemberType]
         sums += torch.stack([term.detach().sum() for term in terms])
-    norm = torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip)
-    state.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
+    with clock.lap("optimizer"):
+        norm = torch.nn.utils.clip_grad_norm_(state.objective.parameters(), clip)
+        state.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     return Step(sums, norm)

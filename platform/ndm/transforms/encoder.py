@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndm import dual, networks
+from ndm import networks
 from ndm.schedules import ScheduleConfig
 from ndm.transforms._base import Transform
 
@@ -39,7 +39,7 @@ class Encoder(Transform):
         return x + self.weight(t.reshape(-1, *[1] * (x.ndim - 1)))[0] * self.network(x, t)
 
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        net, d_net = dual.jvp(self.network, (x, t), (None, torch.ones_like(t)))
+        net, d_net = self.network.dual(x, t)
         w, d_w = self.weight(t.reshape(-1, *[1] * (x.ndim - 1)))
         return x + w * net, d_w * net + w * d_net
 

@@ -7,10 +7,9 @@ dnet/dt: F is the identity at initialisation, where networks are zero, and nothi
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from ndm import dual, networks, registry
+from ndm import networks, registry
 from ndm.transforms._base import Transform
 
 
@@ -31,6 +30,6 @@ class Residual(Transform):
         return x + t.reshape(-1, *[1] * (x.ndim - 1)) * self.network(x, t)
 
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        net, d_net = dual.jvp(self.network, (x, t), (None, torch.ones_like(t)))
+        net, d_net = self.network.dual(x, t)
         t = t.reshape(-1, *[1] * (x.ndim - 1))
         return x + t * net, net + t * d_net

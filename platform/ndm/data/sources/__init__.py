@@ -7,6 +7,7 @@ from ndm.data.sources._base import Examples as Examples
 from ndm.data.sources._base import Opened as Opened
 from ndm.data.sources._base import Part as Part
 from ndm.data.sources._base import SourceConfig as SourceConfig
+from ndm.data.sources._flips import Flipped as Flipped
 
 if TYPE_CHECKING:
     AnyConfig = Any

@@ -15,6 +15,7 @@ from pydantic import Field
 from ndm.data import places
 from ndm.data.sources import _npy
 from ndm.data.sources._base import SPLITS, Examples, Opened, Part, rows_together
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._npy import Array
 from ndm.data.sources._own import Own
 from ndm.errors import UserError
@@ -64,7 +65,7 @@ class Found(NamedTuple):
     """Of an example."""
 
 
-class Config(Own):
+class Config(Own, Flipped):
     kind: Literal["arrays"] = "arrays"
     layout: Layout | None = Field(default=None, examples=["NCHW"])
     """Axes of the array; by default NHW for three of them and ND for two."""
@@ -117,6 +118,8 @@ class Config(Own):
                     f"{label} has {label.dtype} {list(label.shape)}, expected {own[split].shape[0]} whole numbers."
                 )
         layout = self._layout(own)
+        if self.flip and layout == "ND":
+            raise UserError(f"data.flip=true mirrors images, but {file} holds points; leave it out.")
         _, *shape = next(iter(own.values())).shape
         if layout in ("NHW", "NHWC"):
             shape = [*shape[2:], *shape[:2]] if layout == "NHWC" else [1, *shape]

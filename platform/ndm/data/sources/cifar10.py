@@ -18,6 +18,7 @@ from ndm.data import places
 from ndm.data.places import File, printable
 from ndm.data.sources import _pickles, _stores
 from ndm.data.sources._base import Examples, Opened, Part
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Store
 from ndm.errors import UserError
@@ -67,7 +68,7 @@ class Found(NamedTuple):
     """By name without a suffix, in order."""
 
 
-class Config(Published):
+class Config(Published, Flipped):
     kind: Literal["cifar10"] = "cifar10"
     held_out: int = Field(default=1000, gt=0)
     """Training examples that become the split "validation"."""

@@ -23,6 +23,7 @@ from ndm.data import places
 from ndm.data.places import File
 from ndm.data.sources import _parquet, _pictures
 from ndm.data.sources._base import Opened, Part
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._pictures import Filter, Form
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Tar
@@ -36,7 +37,7 @@ SYNSETS = "synsets.txt"
 PARQUET = r"(train|validation)-.*\.parquet"
 
 
-class Config(Published):
+class Config(Published, Flipped):
     kind: Literal["imagenet"] = "imagenet"
     size: int = Field(default=64, gt=0, le=512)
     """Pixels of a side."""

@@ -19,6 +19,7 @@ from ndm.data import places
 from ndm.data.places import File
 from ndm.data.sources import _npy, _pickles
 from ndm.data.sources._base import Examples, Opened, Part, rows_together
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._npy import Array
 from ndm.data.sources._published import Published, missing
 from ndm.errors import UserError
@@ -63,7 +64,7 @@ class Slice(Part):
         return Examples(raw, numbered(self.labels.read(self.first, self.last), str(self.labels)))
 
 
-class Config(Published):
+class Config(Published, Flipped):
     kind: Literal["imagenet_chrabaszcz"] = "imagenet_chrabaszcz"
     size: Literal[32, 64] = 32
     """Pixels of a side."""

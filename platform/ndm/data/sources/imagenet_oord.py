@@ -15,6 +15,7 @@ from ndm.data import places
 from ndm.data.places import File, Place
 from ndm.data.sources import _pictures, _stores
 from ndm.data.sources._base import Opened
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._pictures import Form
 from ndm.data.sources._published import Published, missing
 from ndm.data.sources._stores import Member, Store
@@ -22,7 +23,7 @@ from ndm.data.sources._stores import Member, Store
 ROWS = {"train": 1_281_149, "valid": 49_999}
 
 
-class Config(Published):
+class Config(Published, Flipped):
     kind: Literal["imagenet_oord"] = "imagenet_oord"
     size: Literal[32, 64] = 32
     """Pixels of a side."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from ndm.data import places
 from ndm.data.sources import _pictures, _stores
 from ndm.data.sources._base import SPLITS, Opened
+from ndm.data.sources._flips import Flipped
 from ndm.data.sources._own import Own
 from ndm.data.sources._pictures import SUFFIXES, Crop, Filter, Form
 from ndm.data.sources._stores import Member, Store
@@ -23,7 +24,7 @@ from ndm.errors import UserError
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 
 
-class Config(Own):
+class Config(Own, Flipped):
     kind: Literal["images"] = "images"
     size: int = Field(default=64, gt=0, le=1024)
     """Pixels of a side."""

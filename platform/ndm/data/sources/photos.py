@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ndm.data.sources._base import Examples, Opened, Part, SourceConfig
+from ndm.data.sources._base import Examples, Opened, Part
+from ndm.data.sources._flips import Flipped
 from ndm.errors import UserError
 
 SHAPE = (427, 640, 3)
@@ -48,7 +49,7 @@ class Band(Part):
         return Examples(np.ascontiguousarray(raw), np.full(len(raw), self.label, np.int64))
 
 
-class Config(SourceConfig):
+class Config(Flipped):
     kind: Literal["photos"] = "photos"
     size: Literal[16, 32] = 32
     """Pixels of a side."""

@@ -1,0 +1,73 @@
+"""The presets of published data sets take real steps on small files in the original formats, and are scored on them."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import originals
+import pytest
+from commands import checkpoints, here, likelihood, records
+
+from ndm import presets
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
+
+STEPS = 3
+SMALLER = (
+    "network.blocks=1",  # of 32 or 64
+    "network.channels=8",  # of 128 or 256
+    f"training={{examples: {8 * STEPS}, batch_size: 8}}",
+    "monitor={log_every: 8, validate_every: 24, checkpoint_every: 24, validation_draws: 1}",
+    "optimizer={lr: 0.01, warmup: 8}",  # of 2e-4 and 12,800: three steps are to move the weights
+    "evaluation.draws=1",
+    "sampler.steps=2",
+    "samples={count: 2, quality: false}",
+    "scaling.workers=1",
+)
+"""All else is the preset's: its process, head, levels of the network, attention, Fourier features and data."""
+
+PRESETS: dict[str, Callable[[Path], originals.Written]] = {
+    "cifar10-ndm": originals.cifar10_binary,
+    "cifar10-vdm": originals.cifar10_packed,
+    "imagenet32-oord-ndm": originals.oord,
+    "imagenet32-chrabaszcz-ndm": originals.chrabaszcz_npz,
+    "imagenet64-oord-ndm": partial(originals.oord, size=64),
+}
+
+
+def overrides(name: str, written: originals.Written) -> list[str]:
+    transform = presets.load(name).transform.kind != "identity"
+    keys = [f"data.{key}={json.dumps(value)}" for key, value in written.keys.items()]
+    return [*SMALLER, *(f"transform.{key}" for key in SMALLER[:2] if transform), *keys]
+
+
+def curve(run: Path, key: str) -> list[float]:
+    return [value for _, value in records(run, key)]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_trains_on_the_original_files_and_scores_them(name: str, tmp_path: Path) -> None:
+    written = PRESETS[name](tmp_path)
+    given = overrides(name, written)
+    here(tmp_path, "train", name, *given, "run.name=small")
+    run = tmp_path / "runs" / "small"
+    assert [step for step, _ in records(run, "train/bits_per_dim")] == [8, 16, 24]
+    assert len(set(curve(run, "train/bits_per_dim"))) == STEPS
+    assert checkpoints(run) == [8 * STEPS]
+    raw, _ = written.test
+    assert len(likelihood(run, "test-elbo_cont_k1")) == len(raw)
+    results = json.loads((run / "results.json").read_text())
+    (scored,) = results["likelihood"]["scores"]
+    assert scored["data"]["name"] == presets.load(name).data.title
+    assert 0 < scored["bits_per_dim"]["value"] < 100
+    if name == "cifar10-vdm":
+        flips_reach_the_workers(tmp_path, name, given)
+
+
+def flips_reach_the_workers(folder: Path, name: str, given: list[str]) -> None:
+    """Beside the finished run without flips: the same rows in the same batches, and other images."""
+    here(folder, "train", name, *given, "run.name=flips", "data.flip=true", "scaling.workers=2")
+    small, flips = folder / "runs" / "small", folder / "runs" / "flips"
+    assert curve(small, "train/examples_checksum") == curve(flips, "train/examples_checksum")
+    assert curve(small, "train/bits_per_dim")[-1] != pytest.approx(curve(flips, "train/bits_per_dim")[-1], rel=1e-3)
