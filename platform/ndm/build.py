@@ -6,6 +6,7 @@ from ndm import decoders
 from ndm.config import Experiment
 from ndm.model import Model
 from ndm.objectives import Objective
+from ndm.training import numerics
 from ndm.training.ema import Ema
 from ndm.training.profiles import Profiles
 from ndm.training.state import State
@@ -27,6 +28,7 @@ def build_objective(experiment: Experiment, shape: tuple[int, ...], levels: int)
 
 
 def build_state(experiment: Experiment, objective: Objective) -> State:
-    """The state of a training before its first step."""
+    """The state of a training before its first step; only the objective itself, not its averages, trains as asked."""
     ema, profiles = Ema(objective, experiment.training.ema), Profiles(objective, experiment.monitor.ema_widths)
+    numerics.prepare(objective, experiment.training)
     return State(objective, experiment.optimizer.build(objective), ema, profiles)

@@ -170,6 +170,15 @@ class Experiment(Config):
                 f"volatility.eta={self.volatility.eta} needs objective.kind=continuous: in discrete time the posterior "
                 "variance eta v may not exceed sigma_s^2, so eta is at most 1"
             )
+        if (
+            self.training.precision != "fp32"
+            and self.objective.kind == "discrete"
+            and hasattr(self.transform, "network")
+        ):
+            raise ValueError(
+                f"training.precision={self.training.precision} needs objective.kind=continuous: a discrete step weighs "
+                "the difference of F at two near times, which is lost in the rounding; or give training.precision=fp32"
+            )
         if self.evaluation.ema is not None and not self.monitor.ema_widths:
             raise ValueError(
                 f"evaluation.ema={self.evaluation.ema} is made of averages that are kept from the start of a training: "
@@ -215,7 +224,7 @@ PLACES = frozenset({"data.path", "data.verify"})
 HOW = frozenset({"recompute"})
 """Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
 
-LATER = {"dropout": 0.0}
+LATER = {"dropout": 0.0, "precision": "fp32", "channels_last": False, "fused": False}
 """Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
 
 At that value they are not hashed, so that an experiment that does not use them stays the one it was, with its name and

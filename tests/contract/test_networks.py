@@ -4,6 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from ndm import dual
 from ndm.errors import UserError
 
 FAMILIES = ("ndm.networks",)
@@ -71,6 +72,24 @@ def test_forward_mode_in_time_and_gradients_through_it(config, randomise, differ
         assert a.isfinite().all()
         assert a.abs().max() > 1e-8
         close(a, b, 1e-9)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("moving", [False, True], ids=["time", "data and time"])
+def test_the_stacked_pass_is_forward_mode(config, timed, moving, randomise):
+    """Value, tangent and their gradients, by the rules of `ndm.dual` and without falling back on torch.func.jvp."""
+    network = randomise(config.build(SHAPE, outputs=2, timed=timed).double())
+    x, t = draw()
+    wrt = [x.requires_grad_(), *network.parameters()]
+    tangents = (x.detach().cos() if moving else None, torch.ones_like(t))
+    results = []
+    for way in (dual.stacked, dual.forward_mode):
+        value, derivative = way(network, (x, t), tangents)
+        gradients = torch.autograd.grad((value.sin() + value * derivative + derivative.square()).sum(), wrt)
+        results.append([value, derivative, *gradients])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, rtol=0, atol=1e-12 * max(1, float(expected.detach().abs().max())))
+        assert not (timed or moving) or own.abs().max() > 1e-8
 
 
 def test_rows_of_a_batch_are_independent(config, randomise):

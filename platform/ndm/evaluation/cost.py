@@ -12,10 +12,10 @@ from ndm.training.step import Slots, noise
 class Cost(NamedTuple):
     """Counts per example; FLOPs are those of matrix products and convolutions, multiply and add counted apart.
 
-    Counted is what torch executes, nothing of it twice. That is more than a step needs: under forward mode each layer
-    that has a tangent also multiplies its input by the weights' tangent, which is zero, and in the backward pass by
-    that zero again. A layer of F then costs 8 evaluations instead of 6 for its value and derivative with gradients: a
-    step of continuous time with F as large as the denoiser 3 + 2 * 8 + 3 = 22 instead of 18, the last 3 for F(x, 1).
+    Counted is what torch executes, nothing of it twice. A layer of F costs 6 evaluations for its value and derivative
+    with gradients, and half of that before time comes in: a step of continuous time with F as large as the denoiser
+    3 + 2 * 6 + 3 = 18, the last 3 for F(x, 1). An F that falls back on torch.func.jvp (see `ndm.dual`) also multiplies
+    by the weights' tangents, which are zero, 8 evaluations instead of 6.
     """
 
     denoiser_parameters: int

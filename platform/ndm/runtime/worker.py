@@ -24,7 +24,7 @@ from ndm.errors import UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
 from ndm.runtime.channel import Channel
-from ndm.training import checkpoint, speed
+from ndm.training import checkpoint, numerics, speed
 from ndm.training.checkpoint import VALIDATION, Home
 from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped
 from ndm.training.saver import Saver
@@ -68,6 +68,7 @@ def _train(task: Task) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(1)
+    numerics.set_process(experiment.training.precision)
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
     seconds = resume(state, task.home, experiment, manifest)

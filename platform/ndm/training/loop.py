@@ -22,13 +22,14 @@ from ndm.objectives import Terms
 from ndm.sampling import Sampler
 from ndm.training.clock import Clock
 from ndm.training.flips import flipped
+from ndm.training.numerics import NumericsConfig
 from ndm.training.optimizer import OptimizerConfig
 from ndm.training.profiles import NARROWEST, WIDEST, part_name
 from ndm.training.state import State
 from ndm.training.step import Slots, Step, noise, step
 
 
-class TrainingConfig(registry.Config):
+class TrainingConfig(NumericsConfig):
     """How long and in what portions; everything is counted in examples."""
 
     examples: int = Field(gt=0, lt=10**12)

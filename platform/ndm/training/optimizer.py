@@ -23,10 +23,16 @@ class OptimizerConfig(registry.Config):
     """After the warm-up: constant, or half a cosine down to zero at training.examples."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
+    fused: bool = False
+    """Update all weights in one kernel: faster on GPUs, the same but for rounding."""
 
     def build(self, module: nn.Module) -> torch.optim.AdamW:
         return torch.optim.AdamW(
-            module.parameters(), lr=self.lr, betas=(self.beta1, self.beta2), weight_decay=self.weight_decay
+            module.parameters(),
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            weight_decay=self.weight_decay,
+            fused=True if self.fused else None,  # torch's own choice otherwise
         )
 
     def rate(self, position: int, examples: int) -> float:

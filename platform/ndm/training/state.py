@@ -53,7 +53,9 @@ class State:
             key, _, moment = name.rpartition("/")
             if key not in parameters or (value.ndim and value.shape != parameters[key].shape):
                 raise RuntimeError(f"{name} is of no parameter of this objective")
-            # torch keeps the count of steps on the CPU.
-            device = "cpu" if moment == "step" else parameters[key].device
-            self.optimizer.state[parameters[key]][moment] = value.to(device, copy=True)
+            if moment == "step":  # torch keeps the count of steps on the CPU, but for its fused update
+                device = parameters[key].device if self.optimizer.defaults["fused"] else "cpu"
+                self.optimizer.state[parameters[key]][moment] = value.to(device, copy=True)
+            else:  # laid out in memory as the weight is, which the fused update counts on
+                self.optimizer.state[parameters[key]][moment] = torch.empty_like(parameters[key]).copy_(value)
         self.position = position

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ndm import dual
+
 
 class Transform(nn.Module, ABC):
     """F(x, t), its partial time derivative at fixed x, and F at several times at once."""
@@ -21,15 +23,10 @@ class Transform(nn.Module, ABC):
     def dual(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(F(x, t), dF/dt(x, t)), both of x's shape.
 
-        One forward-mode product in t, in one pass with the value; a transform whose derivative has a closed form
-        overrides it. Gradients flow through both, to x and to the parameters.
+        One pass over both, `ndm.dual`; a transform whose derivative has a closed form overrides it. Gradients flow
+        through both, to x and to the parameters.
         """
-
-        def at(time: Tensor) -> Tensor:
-            return self(x, time)
-
-        t = t.contiguous()  # forward mode refuses an expanded t, whose elements share one place in memory
-        return torch.func.jvp(at, (t,), (torch.ones_like(t),))[:2]
+        return dual.jvp(self, (x, t), (None, torch.ones_like(t)))
 
     def path(self, x: Tensor, times: Sequence[Tensor]) -> list[Tensor]:
         """[F(x, t) for t in times], in one evaluation of the network on the concatenated batch."""
