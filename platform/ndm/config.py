@@ -200,12 +200,8 @@ class Experiment(Config):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, the name, and unused `LATER`."""
-        deciding = {
-            key: value
-            for key, value in self.flat(deciding=True).items()
-            if key != "name" and LATER.get(key.rpartition(".")[2], ...) != value
-        }
+        """SHA-256 over the canonical JSON of what decides the result: all but `WHERE`, and the name."""
+        deciding = {key: value for key, value in self.flat(deciding=True).items() if key != "name"}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def run_name(self) -> str:
@@ -223,13 +219,6 @@ PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
 HOW = frozenset({"recompute"})
 """Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
-
-LATER = {"dropout": 0.0, "precision": "fp32", "channels_last": False, "fused": False}
-"""Deciding keys, by their last part, that came after runs had been made, with the value that is what there was before.
-
-At that value they are not hashed, so that an experiment that does not use them stays the one it was, with its name and
-its checkpoints. The value must compute bit for bit what the program computed without the key.
-"""
 
 
 def _decides(key: str) -> bool:

@@ -286,7 +286,7 @@ SENTENCES = {
     "optimizer.decay=linear": "optimizer.decay=linear is not valid: it must be constant or cosine.",
     "optimizer.beta1=1": "optimizer.beta1=1 is not valid: it must be below 1.0.",
     "scaling.workers=many": "scaling.workers=many is not valid: it must be a whole number or a list",
-    "scaling.workers=0": "scaling.workers=0 is not valid: it must be above 0 or auto.",
+    "scaling.workers=0": "scaling.workers=0 is not valid: it must be above 0 or a list",
     "evaluation.split=valid": "evaluation.split=valid is not valid: it must be train, validation or test.",
     "seed=010": "seed=010 is not valid: it must be a whole number.",
     "seed=18446744073709551616": "seed=18446744073709551616 is not valid: it must be below 9223372036854775808.",
@@ -452,7 +452,7 @@ def test_no_value_of_an_experiment_can_name_something_to_import():
 
     walk(keys.ROOT, "")
     texts.remove("evaluation.estimators")  # a name of a closed grammar, see test_estimators
-    places = {"data.path", "samples.weights", "storage.data", "storage.root", "tracking.uri"}
+    places = {"data.path", "samples.weights", "storage.checkpoints", "storage.data", "storage.root", "tracking.uri"}
     assert texts == {"name", "run.name", "tracking.experiment"} | places
 
 
