@@ -1,11 +1,12 @@
-"""The benchmark of the ingest runs from images to table, on few of them and without the peers."""
+"""Benchmarks run from the beginning to their table, on little data and without the peers."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from commands import LONG, REPOSITORY
+from commands import REPOSITORY
+from processes import LONG
 
 
 def test_the_benchmark_of_the_ingest_ends_with_a_table(tmp_path: Path) -> None:
@@ -29,3 +30,16 @@ def test_the_benchmark_of_the_ingest_ends_with_a_table(tmp_path: Path) -> None:
     reader, workers, preparation = (float(cell) for cell in cells["2,048"])
     assert min(reader, workers, preparation) > 0
     assert not list((tmp_path / "files").glob("twice"))
+
+
+def test_the_benchmark_of_the_training_ends_with_a_table(tmp_path: Path) -> None:
+    small = ["network.channels=8", "transform.network.width=16"]
+    few = ["--rounds", "1", "--examples", "3840", "--out", str(tmp_path / "train.md")]
+    script = [sys.executable, str(REPOSITORY / "benchmarks" / "train.py"), *few, *small]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=LONG, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split("|") for line in (tmp_path / "train.md").read_text().splitlines() if line[:1] == "|"]
+    measured = [float(row[1].strip().rstrip("%")) for row in rows[2:]]
+    assert len(measured) == 6
+    assert min(measured) >= 0
+    assert all(ratio > 0.01 for ratio in measured[:2])

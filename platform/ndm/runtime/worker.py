@@ -177,7 +177,8 @@ class Reporter:
     ) -> None:
         self.task, self.experiment, self.manifest, self.state = task, experiment, manifest, state
         self.began = time.perf_counter() - seconds
-        self.peak = speed.peak_flops(next(state.objective.parameters()).device, world)
+        device = next(state.objective.parameters()).device
+        self.peak = speed.peak_flops(device, world, experiment.training.precision)
         self.saver = Saver(task.home, experiment.monitor.keep, self.not_saved)
         self.snapshots = Saver(checkpoint.snapshots(task.home), None, self.not_saved)
         self.validation: tuple[int, float] | None = None
