@@ -4,17 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
 
-.PHONY: demo test test-half-1 test-half-2 check bench ui clean
+.PHONY: demo test test-part-1 test-part-2 test-part-3 check bench ui clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: check ## all checks and all tests, in two halves side by side
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-half-1 test-half-2
+test: check ## all checks and all tests, in three parts side by side: most of the time they wait for processes to start
+	$(MAKE) --no-print-directory -j3 --output-sync=target test-part-1 test-part-2 test-part-3
 
-test-half-1: FOLDERS := docs integration
-test-half-2: FOLDERS := recovery cluster servers golden contract exact unit
-test-half-1 test-half-2: $(VENV)/.installed-dev
+test-part-1: FOLDERS := docs integration
+test-part-2: FOLDERS := recovery servers golden contract exact unit
+test-part-3: FOLDERS := cluster
+test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules

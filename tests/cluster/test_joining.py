@@ -50,8 +50,8 @@ def test_a_command_finds_the_workers_of_the_cluster(cluster: RayCluster, hosts: 
 
 
 def test_more_workers_than_the_cluster_has_cpus_are_refused(cluster: RayCluster, hosts: Hosts) -> None:
-    said = join(cluster, hosts[0], "3")
-    assert said.startswith("scaling.workers=3 but the Ray cluster has 3 CPU(s), enough for 2 worker(s) and the tasks")
+    said = join(cluster, hosts[0], "4")
+    assert said.startswith("scaling.workers=4 but the Ray cluster has 3 CPU(s), enough for 3 worker(s).")
 
 
 def test_where_there_are_gpus_they_are_counted(cluster: RayCluster, hosts: Hosts) -> None:

@@ -211,7 +211,7 @@ def test_positions_of_a_dit_are_all_different():
 
 
 def test_blocks_of_a_dit_start_as_the_identity():
-    block, h = dit.Block(8, 2, 4).double(), normal(2, 5, 8)
+    block, h = dit.Block(8, 2, 4, 0.0).double(), normal(2, 5, 8)
     assert torch.equal(block(h, normal(2, 4)), h)
 
 
