@@ -54,6 +54,11 @@ class Mailbox:
     def sync(self) -> None:
         self._write(lambda recorder: recorder.sync())
 
+    def finish(self) -> None:
+        """What comes later is of workers that are about to end, and will be made again by those after them."""
+        self.sync()
+        self.recorder = None
+
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
@@ -117,8 +122,12 @@ class Channel:
         self._mailbox.picture.remote(position, raw)
 
     def sync(self) -> None:
-        """From rank 0 or the driver: returns when what was sent outlives a loss of power."""
+        """From rank 0: returns when what it sent outlives a loss of power."""
         ray.get(self._mailbox.sync.remote())
+
+    def finish(self) -> None:
+        """From the driver, at the end: what was sent is written, and what may still be sent is not."""
+        ray.get(self._mailbox.finish.remote())
 
     def warn(self, message: str) -> None:
         """From a worker: a sentence for the user."""

@@ -84,7 +84,7 @@ def fit(
     try:
         stopped = _watch(done, task.channel, patience, show, warn)
     finally:
-        task.channel.sync()  # what the workers sent stands before what the caller records now
+        task.channel.finish()  # what the workers sent stands before what the caller records now
     if (error := outcome.get("error")) is not None:
         raise error
     return not stopped

@@ -50,7 +50,7 @@ class MonitorConfig(registry.Config):
     keep: int = Field(default=2, ge=2)
     """Checkpoints kept, newest first, beside the one with the best validation."""
     largest: float = Field(default=1e6, gt=0)
-    """Bits per dimension of a record, or norm of its gradients, above which the training is given up as diverged."""
+    """Bits per dimension of a record above which the training is given up as diverged."""
     validation_images: int = Field(default=1000, gt=0)
     """At most this many, always the first ones of the validation split."""
     validation_draws: int = Field(default=8, gt=0)
@@ -255,7 +255,7 @@ class Loop:
         metrics = _metrics("train", total[:3] / total[3], model)
         norm = norms.double().mean().item()
         bits = metrics["train/bits_per_dim"]
-        if not (abs(bits) <= self.monitor.largest and norm <= self.monitor.largest):
+        if not (abs(bits) <= self.monitor.largest and math.isfinite(norm)):
             raise self._diverged(since, terms, norms, model)
         seconds = since.seconds()
         metrics["train/examples_checksum"] = total[4].item() % WORDS
@@ -272,7 +272,7 @@ class Loop:
         """Which step was the first of them, with all workers' losses of it; the same answer on all of them."""
         losses = self._total(terms.sum(1).double().cpu() / self.training.batch_size)
         bits = bits_per_dim(losses, math.prod(model.shape))
-        fine = (bits.abs() <= self.monitor.largest) & (norms.cpu() <= self.monitor.largest)
+        fine = (bits.abs() <= self.monitor.largest) & norms.cpu().isfinite()
         first = int(fine.int().argmin()) if not fine.all() else len(fine) - 1
         at = since.position + first * self.training.batch_size
         return Diverged(at, float(bits[first]), float(norms[first]))
