@@ -16,7 +16,7 @@ test-part-1: FOLDERS := docs integration
 test-part-2: FOLDERS := recovery servers golden contract exact unit
 test-part-3: FOLDERS := cluster
 test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q $(FOLDERS:%=tests/%)
+	$(BIN)/python -m pytest -q -rs $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/ruff check .
