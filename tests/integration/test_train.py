@@ -206,6 +206,13 @@ def test_a_checkpoint_that_cannot_be_saved_is_told_and_the_last_one_is_asked_for
     assert records(run, "train/bits_per_dim") == records(trained.run, "train/bits_per_dim")
 
 
+def test_a_training_waits_for_its_workers_no_longer_than_it_may(tmp_path: Path) -> None:
+    """Also where there is room, they take longer to start than this."""
+    command = ndm(tmp_path, "train", *TINY, "run.name=waits", "scaling.patience=0.01", status=2)
+    assert re.search(r"^The cluster has had no room for the workers for \d+ s \(scaling\.patience\): ", command.errors)
+    assert checkpoints(tmp_path / "runs" / "waits") == []
+
+
 def test_a_training_that_diverges_says_where_and_keeps_what_it_has(tmp_path: Path) -> None:
     sentence = refusal(tmp_path, "train", *TINY, "monitor.largest=1", "run.name=diverged")
     assert re.fullmatch(
