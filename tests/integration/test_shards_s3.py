@@ -174,6 +174,11 @@ def test_checkpoints_in_a_store_are_those_of_a_disk_and_can_be_scored(
     assert Tracked(tmp_path / "runs").run.data.tags["checkpoints"] == f"s3://{BUCKET}/runs/remote"
     said = here(tmp_path, "evaluate", "remote@best", "estimator=elbo_cont_k4")
     assert "test-elbo_cont_k4-at-5120.parquet" in said.output
+    sentence = refusal(tmp_path, "train", *TINY, *there, "--fresh")
+    assert sentence.startswith(f"--fresh leaves the checkpoints of an earlier remote where they are, in s3://{BUCKET}/")
+    assert (run / "results.json").is_file()
+    sentence = refusal(tmp_path, "train", *TINY, "run.name=nowhere", "storage.checkpoints=s3://there-is-none/runs")
+    assert sentence == "There is no bucket s3://there-is-none: create it, or correct storage.checkpoints=...\n"
     assert f"There is no usable checkpoint in s3://{BUCKET}/other/remote yet" in refusal(
         tmp_path, "evaluate", "remote", f"storage.checkpoints=s3://{BUCKET}/other"
     )

@@ -10,23 +10,21 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from commands import records
-from torch import Tensor
+from examples import LEVELS, Batch, examples
 
 from ndm import presets
 from ndm.build import build_objective, build_state
-from ndm.randomness import Stream
 from ndm.tracking.spool import Spool
 from ndm.training import checkpoint
 from ndm.training.loop import Checkpointable, Logged, Loop
 from ndm.training.saver import Saver
 from ndm.training.state import State
 
-SHAPE, LEVELS, EXAMPLES, BATCH = (1, 4, 4), 17, 5120, 16
+SHAPE, EXAMPLES, BATCH = (1, 4, 4), 5120, 16
 KILLS, RECORDS = 20, 32
 EXPERIMENT = presets.load(
     "digits-tiny",
@@ -40,20 +38,9 @@ EXPERIMENT = presets.load(
 )
 
 
-@dataclass(frozen=True)
-class Batch:
-    position: int
-    raw: Tensor
-    index: Tensor
-
-
-def examples(stream: str, start: int, count: int) -> Tensor:
-    return (Stream(0, stream).uniform(start, count, SHAPE) * LEVELS).to(torch.uint8)
-
-
 def batches(start: int) -> Iterator[Batch]:
     for position in range(start, EXAMPLES, BATCH):
-        yield Batch(position, examples("train", position, BATCH), torch.arange(position, position + BATCH))
+        yield Batch(position, examples("train", position, BATCH, SHAPE), torch.arange(position, position + BATCH))
 
 
 def train(folder: Path) -> None:
@@ -69,7 +56,7 @@ def train(folder: Path) -> None:
         sampler=EXPERIMENT.sampler.build(None),
         samples=2,
         seed=0,
-        validation=examples("validation", 0, 8),
+        validation=examples("validation", 0, 8, SHAPE),
         validation_first=0,
         slots=range(BATCH),
     )

@@ -11,19 +11,18 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from torch import Tensor
+from examples import LEVELS, Batch, examples
 
 from ndm import presets
 from ndm.build import build_objective, build_state
 from ndm.config import Experiment
-from ndm.randomness import Stream
 from ndm.training import checkpoint
 from ndm.training.flips import flipped
 from ndm.training.loop import Checkpointable, Diverged, Event, Logged, Loop, Sampled, Snapshot, Stopped, checksum
 from ndm.training.state import State, Tensors
 from ndm.training.step import Slots, noise
 
-SHAPE, LEVELS = (1, 2, 2), 17
+SHAPE = (1, 2, 2)
 EXAMPLES, BATCH, LOG, CHECKPOINT, VALIDATE = 320, 16, 32, 64, 128
 TINY = [
     "network={width: 8, depth: 1}",
@@ -37,22 +36,10 @@ TINY = [
 IMAGES = 24
 
 
-@dataclass(frozen=True)
-class Batch:
-    position: int
-    raw: Tensor
-    index: Tensor
-
-
-def examples(stream: str, start: int, count: int) -> Tensor:
-    """Stored values that belong to their positions."""
-    return (Stream(0, stream).uniform(start, count, SHAPE) * LEVELS).to(torch.uint8)
-
-
 def batches(experiment: Experiment, start: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
     size = experiment.training.batch_size
     for position in range(start, experiment.training.examples, size):
-        whole, index = examples("train", position, size), torch.arange(position, position + size)
+        whole, index = examples("train", position, size, SHAPE), torch.arange(position, position + size)
         own = share(size, rank, world)
         yield Batch(position, whole[own.start : own.stop].clone(), index[own.start : own.stop])
 
@@ -81,7 +68,7 @@ def make_loop(
         sampler=experiment.sampler.build(None),
         samples=3,
         seed=experiment.seed,
-        validation=examples("validation", first, last - first),
+        validation=examples("validation", first, last - first, SHAPE),
         validation_first=first,
         slots=share(experiment.training.batch_size, rank, world),
         microbatch=experiment.scaling.microbatch,
@@ -171,7 +158,7 @@ def test_the_first_record_is_the_mean_over_its_examples_at_the_first_weights(fli
     first = next(make_loop(experiment, flip=flip).run(state, batches(experiment, 0)))
     draws = [noise(experiment.seed, Slots(start, BATCH, 0, BATCH), SHAPE) for start in (0, BATCH)]
     with torch.no_grad():
-        raw = examples("train", 0, LOG)
+        raw = examples("train", 0, LOG, SHAPE)
         x = model.decoder.encode(flipped(raw, experiment.seed, Slots(0, LOG, 0, LOG)) if flip else raw)
         terms = state.objective(x, type(draws[0])(*(torch.cat(pair) for pair in zip(*draws, strict=True))))
     expected = terms.total.double().mean().item() / (math.prod(SHAPE) * math.log(2))

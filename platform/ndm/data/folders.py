@@ -113,17 +113,17 @@ def content(folder: Folder, file: str, sha256: str | None = None) -> bytes:
     return folder.content(file, sha256) if isinstance(folder, Remote) else (folder / file).read_bytes()
 
 
-def require_bucket(place: Place) -> None:
+def require_bucket(place: Place, remedy: str = REMEDY) -> None:
     """Look whether the bucket of a place in a store is there; listing one that is not finds nothing and says nothing.
 
     Raises:
         UserError: it is not, or the store does not answer.
     """
     bucket = Place(place.system, place.path.partition("/")[0])
-    with reading(bucket, REMEDY):
+    with reading(bucket, remedy):
         found = filesystem(bucket.system).get_file_info(bucket.path)
     if found.type == pafs.FileType.NotFound:
-        raise UserError(f"There is no bucket {bucket}: create it, or {REMEDY}")
+        raise UserError(f"There is no bucket {bucket}: create it, or {remedy}")
 
 
 def at(place: Place) -> Folder:

@@ -47,8 +47,8 @@ def fit(
     """Train on `workers` workers, or on as many from least to most as there is room for; returns whether to the end.
 
     A dead worker restarts the group from the last checkpoint, `max_failures` times; without room for it for `patience`
-    seconds the training ends. The first KeyboardInterrupt asks
-    the workers to save and stop; a second one is raised, and so is one before there is anything to save.
+    seconds the training ends. The first KeyboardInterrupt asks the workers to save and stop; a second one is raised,
+    and so is one before there is anything to save.
 
     Raises:
         UserError: what a worker raised as one, and nothing is restarted; or there was no room.

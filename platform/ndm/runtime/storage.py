@@ -70,14 +70,12 @@ class Bucket(Store):
         return [info.path[start:] for info in found if info.type == pafs.FileType.File]
 
     def _reading(self, what: Place, operation: Callable[[], T]) -> T:
-        try:
-            return again(operation)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            with reading(what, REMEDY):
-                raise error
-            raise AssertionError from error
+        with reading(what, REMEDY):
+            try:
+                return again(operation)
+            except FileNotFoundError:
+                pass
+        raise FileNotFoundError(str(what))
 
     def _write(self, target: Place, content: bytes) -> None:
         store = filesystem(target.system)

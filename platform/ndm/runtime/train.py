@@ -5,6 +5,7 @@ from typing import Any
 
 from ndm import notation, tracking
 from ndm.config import Experiment
+from ndm.data.folders import require_bucket
 from ndm.errors import UserError
 from ndm.runs import RunFolder
 from ndm.runtime import evaluate, sample
@@ -12,8 +13,9 @@ from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
 from ndm.runtime.session import Workers, gpus, resolve_workers, session
+from ndm.runtime.storage import REMEDY, Bucket
 from ndm.runtime.worker import Task, newest
-from ndm.runtime.workspace import Workspace, forward
+from ndm.runtime.workspace import Workspace, forward, home_of
 from ndm.terminal import Terminal, duration
 from ndm.tracking.spool import FILE, held
 from ndm.training import checkpoint
@@ -31,7 +33,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
     folder = RunFolder(Path(experiment.storage.root).absolute() / experiment.run_name())
     with folder.lock():
         if fresh:
-            folder.clear()
+            _clear(experiment, folder)
         _check_same(folder, experiment)
         if results := folder.read("results"):
             terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
@@ -41,7 +43,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         # What the end cannot do is said before the beginning.
         evaluate.check(workspace)
         sample.check(workspace)
-        _make(workspace.home)
+        _ready(workspace.home)
         reached = newest(workspace.home, experiment, workspace.manifest)
         position = reached.position if reached else 0
         counted = workspace.counted()
@@ -57,10 +59,10 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
             }
             spool.artifact(_experiment_file(folder, experiment))
             spool.tags({NOTE: card(experiment, results)})
-            if workspace.home == folder.checkpoints:
-                spool.artifact(folder.checkpoints / checkpoint.candidates(folder.checkpoints)[0], "checkpoints")
-            else:  # not copied twice
+            if workspace.home != folder.checkpoints:  # not copied twice
                 spool.tags({"checkpoints": str(workspace.home)})
+            elif trained := checkpoint.latest(workspace.home):
+                spool.artifact(folder.checkpoints / trained.name, "checkpoints")
         folder.write("results", results)  # only now is the run finished
         return results
 
@@ -70,15 +72,34 @@ def said(workers: Workers) -> str:
     return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
 
 
-def _make(home: Home) -> None:
-    """Make the folder of the checkpoints, by which workers on other nodes see whether they share it."""
-    if isinstance(home, Path):
+def _clear(experiment: Experiment, folder: RunFolder) -> None:
+    """Move an earlier run aside.
+
+    Raises:
+        UserError: its checkpoints are elsewhere, where the new run would take them over.
+    """
+    home = home_of(experiment, folder)
+    if home != folder.checkpoints and checkpoint.candidates(home):
+        raise UserError(
+            f"--fresh leaves the checkpoints of an earlier {folder.name} where they are, in {home}, and would go on "
+            "from them: move them away, or choose another run.name."
+        )
+    folder.clear()
+
+
+def _ready(home: Home) -> None:
+    """See to it that checkpoints can be kept; workers on other nodes tell by the folder whether they share it.
+
+    Raises:
+        UserError: there is no such bucket, or the folder cannot be made.
+    """
+    if isinstance(home, Bucket):
+        require_bucket(home.place, REMEDY)
+    elif isinstance(home, Path):
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"Checkpoints cannot be kept in {home} ({error.strerror}); correct storage.checkpoints=..."
-            ) from None
+            raise UserError(f"Checkpoints cannot be kept in {home} ({error.strerror}); {REMEDY}") from None
 
 
 def _experiment_file(folder: RunFolder, experiment: Experiment) -> Path:

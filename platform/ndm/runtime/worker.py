@@ -239,8 +239,10 @@ class Reporter:
     def close(self) -> None:
         """Returns when the last checkpoint is safe; UserError if it cannot be made so."""
         try:
-            self.snapshots.close()
-            self.saver.close()
+            try:
+                self.snapshots.close()
+            finally:
+                self.saver.close()
         except (OSError, UserError) as reason:
             raise UserError(
                 f"The last checkpoint could not be saved ({_why(reason)}): make room in {self.task.home}, or correct "
