@@ -33,7 +33,7 @@ class Training(Command):
 
 def working(hosts: Hosts) -> list[Host]:
     """The host of each training worker."""
-    return [host for host in hosts for _ in host.running("ray::RayTrainWorker")]
+    return [host for host in hosts if host.up for _ in host.running("ray::RayTrainWorker")]
 
 
 def test_two_hosts_train_what_one_does(hosts: Hosts, cluster: RayCluster, expected: Path) -> None:
@@ -83,3 +83,12 @@ def test_a_group_shrinks_when_a_host_is_lost(hosts: Hosts, cluster: RayCluster, 
     assert records(training.run, "train/examples_checksum") == records(expected, "train/examples_checksum")
     few, two = (dict(records(run, "train/bits_per_dim")) for run in (training.run, expected))
     assert [few[step] for step in two] == pytest.approx([two[step] for step in two], abs=BITS)
+
+
+def test_a_training_that_lost_its_room_waits_no_longer_than_it_may(hosts: Hosts, cluster: RayCluster) -> None:
+    """After the test above two hosts are left, and then one."""
+    with Training(hosts, cluster, "waits", *SLOWLY, "scaling.patience=45") as training:
+        training.until(lambda: checkpoints(training.run))
+        next(host for host in working(hosts) if host is not cluster.head).kill()
+        assert training.ended() == 2
+    assert re.search(r"The cluster has had no room for the workers for 4\d s \(scaling\.patience\): ", training.errors)

@@ -24,8 +24,9 @@ Call = Callable[..., Any]
 class Segmented(Network, ABC):
     """A network that can forget between its segments what it has inside them, if `recompute` says so.
 
-    Only in training mode and where gradients are wanted. The results and the gradients are the same bits. torch's
-    forward mode, inside which checkpointing raises, goes through it as through any other network, with everything kept.
+    Only in training mode and where gradients are wanted. The results are the same bits, the gradients the same up to
+    the order in which those by a skip are added. torch's forward mode, inside which checkpointing raises, goes through
+    it as through any other network, with everything kept.
     """
 
     recompute: bool

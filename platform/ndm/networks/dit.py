@@ -42,7 +42,8 @@ class Config(registry.Config):
     dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
     """Probability that an element is dropped, see `_dropout`; at the end of each branch of a block."""
     recompute: bool = Field(False, examples=[True])
-    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients but for
+    the order of sums."""
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:

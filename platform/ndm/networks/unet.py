@@ -40,7 +40,8 @@ class Config(registry.Config):
     dropout: float = Field(0.0, ge=0, le=0.9, examples=[0.25])
     """Probability that an element is dropped, see `_dropout`; before the second convolution of a block."""
     recompute: bool = Field(False, examples=[True])
-    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, the same gradients but for
+    the order of sums."""
 
     def build(self, shape: tuple[int, ...], outputs: int = 1, timed: bool = True) -> "UNet":
         return UNet(self, shape, outputs, timed)
