@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,13 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     A value that is a mapping stands for its dotted keys. A new kind keeps the keys that it shares with the old one. The
     order of overrides matters only between two of the same key: the last one counts. Errors as for `load`.
     """
+    return lay(tree, [split(text) for text in overrides])
+
+
+def lay(tree: dict[str, Any], values: Iterable[tuple[str, Any]]) -> Experiment:
+    """The experiment of a nested mapping with (dotted key, value) pairs laid on it, as `override` does."""
     tree, given = copy.deepcopy(tree), dict[str, Any]()
-    for text in overrides:
-        key, value = _split(text)
+    for key, value in values:
         given |= flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}
     _give_way(tree, given)
     # First the kinds, the outer ones before the inner ones, so that every key meets the variant it is meant for.
@@ -70,7 +74,7 @@ def _read(experiment: str, folder: Path = Path(), below: tuple[Path, ...] = ()) 
         shown = mistakes.shown(experiment)
         of = f" that {below[-1].name} could extend" if below else ""
         raise UserError(f"There is no experiment {shown}{of}: {mistakes.hint(shown, names(), 'presets')}")
-    tree = _parse(path)
+    tree = parse(path, "experiment")
     parent = tree.pop("extends", None)
     tree.setdefault("name", path.stem)
     if parent is None:
@@ -83,19 +87,23 @@ def _read(experiment: str, folder: Path = Path(), below: tuple[Path, ...] = ()) 
     return _merge(_read(parent, path.parent, chain), tree)
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    """The mapping in a file."""
+def parse(path: Path, what: str) -> dict[str, Any]:
+    """The mapping in a file.
+
+    Raises:
+        UserError: the file of an experiment, or what else it is, cannot be read.
+    """
     try:
         tree = notation.read(path.read_text(encoding="utf-8"))
     except OSError as error:
         shown = mistakes.shown(str(path))
-        raise UserError(f"The experiment {shown} cannot be read: {str(error.strerror).lower()}.") from None
+        raise UserError(f"The {what} {shown} cannot be read: {str(error.strerror).lower()}.") from None
     except UnicodeDecodeError:
-        raise UserError(f"The experiment {path.name} cannot be read: it is not text in UTF-8.") from None
+        raise UserError(f"The {what} {path.name} cannot be read: it is not text in UTF-8.") from None
     except ValueError as error:
-        raise UserError(f"The experiment {mistakes.shown(path.name)} is not valid YAML: {error}.") from None
+        raise UserError(f"The {what} {mistakes.shown(path.name)} is not valid YAML: {error}.") from None
     if not isinstance(tree, dict):
-        raise UserError(f"The experiment {path.name} must be a mapping of keys to values.")
+        raise UserError(f"The {what} {path.name} must be a mapping of keys to values.")
     return tree
 
 
@@ -110,7 +118,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _split(text: str) -> tuple[str, Any]:
+def split(text: str) -> tuple[str, Any]:
+    """An override as its key and value; UserError if it is none."""
     key, separator, value = text.partition("=")
     if not separator or not key:
         shown = mistakes.shown(text)

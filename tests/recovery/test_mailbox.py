@@ -22,7 +22,7 @@ def test_the_first_group_of_workers_is_no_news_and_a_later_one_is() -> None:
 
 def test_a_refusal_ends_the_training_at_once() -> None:
     mailbox = Mailbox()
-    mailbox.refuse("The shard a is damaged.")
+    mailbox.refuse(UserError("The shard a is damaged."))
     _, _, _, end = mailbox.collect()
     assert isinstance(end, UserError)
     assert str(end) == "The shard a is damaged."

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ndm.build import build_objective
+from ndm.config import Experiment
 from ndm.objectives import Noise, Objective
 from ndm.training.step import Slots, noise
 
@@ -64,3 +66,16 @@ def cost(objective: Objective) -> Cost:
         step.get_total_flops() // 2,
         (forward.get_total_flops() + backward.get_total_flops()) // 2,
     )
+
+
+def cost_of(experiment: Experiment) -> Cost:
+    """The cost of an experiment's step, before its data are there.
+
+    Raises:
+        UserError: the networks do not fit the data.
+    """
+    # On "meta" nothing is computed, so the largest network is counted on a laptop. Levels change no count, as a decoder
+    # has no products; that of discrete levels would look at values, which are not there.
+    with torch.device("meta"):
+        objective = build_objective(experiment, experiment.data.shape, levels=0)
+    return cost(objective)

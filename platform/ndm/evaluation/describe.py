@@ -1,11 +1,8 @@
 """What `--dry-run` prints: the resolved experiment, its networks and the cost of one step."""
 
-import torch
-
 from ndm import notation
-from ndm.build import build_objective
 from ndm.config import Experiment
-from ndm.evaluation.cost import cost
+from ndm.evaluation.cost import cost_of
 
 
 def describe(experiment: Experiment) -> str:
@@ -14,11 +11,7 @@ def describe(experiment: Experiment) -> str:
     Raises:
         UserError: the networks do not fit the data.
     """
-    # On "meta" nothing is computed, so the largest network is counted on a laptop. Levels change no count, as a decoder
-    # has no products; that of discrete levels would look at values, which are not there.
-    with torch.device("meta"):
-        objective = build_objective(experiment, experiment.data.shape, levels=0)
-    counted = cost(objective)
+    counted = cost_of(experiment)
     about = [
         f"run name                 {experiment.run_name()}",
         f"denoiser parameters      {counted.denoiser_parameters:,}",

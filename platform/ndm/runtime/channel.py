@@ -62,8 +62,8 @@ class Mailbox:
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
-    def refuse(self, mistake: str) -> None:
-        self.end = UserError(mistake)
+    def refuse(self, mistake: UserError) -> None:
+        self.end = mistake
 
     def fail(self, rank: int, failure: str) -> None:
         """A training is a function of its position: what fails again without a step forward would fail every time."""
@@ -91,8 +91,10 @@ class Mailbox:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             self.refuse(
-                f"The records of the training cannot be written ({reason}): make room, or correct storage.root=..., "
-                "then repeat the command; it goes on from the last checkpoint."
+                UserError(
+                    f"The records of the training cannot be written ({reason}): make room, or correct "
+                    "storage.root=..., then repeat the command; it goes on from the last checkpoint."
+                )
             )
 
 
@@ -135,7 +137,7 @@ class Channel:
 
     def refuse(self, mistake: UserError) -> None:
         """From a worker: this ends the training, a restart would not help."""
-        ray.get(self._mailbox.refuse.remote(str(mistake)))
+        ray.get(self._mailbox.refuse.remote(mistake))
 
     def fail(self, rank: int, failure: str) -> None:
         """From a worker: the traceback of what it did not expect. It is given one more chance."""

@@ -20,15 +20,18 @@ from ndm.runtime.loaded import Where, device, load, on_device
 from ndm.runtime.workspace import Workspace
 
 
-@ray.remote(num_cpus=1)
-def _block(
+def score_block(
     where: Where, estimator: Estimator, split: str, start: int, stop: int, seed: int, batch: int
 ) -> tuple[pa.Table, int, float]:
+    """In this process: the table of a block, the examples that the model has seen, and the seconds of work."""
     trained = load(where)
     raw = torch.from_numpy(read_rows(where.data, trained.manifest, split, start, stop).raw.copy()).to(device())
     began = _busy()
     table = score(trained.objective, raw, start, estimator, seed=seed, batch=batch)
     return table, trained.position, _busy() - began
+
+
+_block = ray.remote(num_cpus=1)(score_block)
 
 
 def _busy() -> float:

@@ -34,7 +34,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
     with folder.lock():
         if fresh:
             _clear(experiment, folder)
-        _check_same(folder, experiment)
+        check_same(folder, experiment)
         if results := folder.read("results"):
             terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
             forward(folder, tracking.resolve_uri(experiment.tracking, folder.path.parent), results["run_id"], terminal)
@@ -43,7 +43,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         # What the end cannot do is said before the beginning.
         evaluate.check(workspace)
         sample.check(workspace)
-        _ready(workspace.home)
+        ready(workspace.home)
         reached = newest(workspace.home, experiment, workspace.manifest)
         position = reached.position if reached else 0
         counted = workspace.counted()
@@ -87,7 +87,7 @@ def _clear(experiment: Experiment, folder: RunFolder) -> None:
     folder.clear()
 
 
-def _ready(home: Home) -> None:
+def ready(home: Home) -> None:
     """See to it that checkpoints can be kept; workers on other nodes tell by the folder whether they share it.
 
     Raises:
@@ -109,7 +109,7 @@ def _experiment_file(folder: RunFolder, experiment: Experiment) -> Path:
     return path
 
 
-def _check_same(folder: RunFolder, experiment: Experiment) -> None:
+def check_same(folder: RunFolder, experiment: Experiment) -> None:
     """Refuse to continue a run with another experiment."""
     if not folder.exists or (before := folder.experiment()).digest() == experiment.digest():
         return

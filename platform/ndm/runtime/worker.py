@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray.train
 import ray.train.torch
@@ -20,7 +20,7 @@ from ndm.data.manifest import Manifest
 from ndm.data.order import Order
 from ndm.data.shards import read_rows
 from ndm.data.sources import Flipped
-from ndm.errors import UserError
+from ndm.errors import TrainingDiverged, UserError
 from ndm.evaluation import figures, trained
 from ndm.objectives import Objective
 from ndm.runtime.channel import Channel
@@ -44,28 +44,41 @@ class Task:
     step_flops: int
     """Of one example."""
     channel: Channel
+    until: int | None = None
+    """Examples at which the workers end, short of the experiment's; None for all of them."""
+
+
+class Seat(NamedTuple):
+    """A worker's place in its group."""
+
+    rank: int
+    world: int
+    device: torch.device
 
 
 def work(config: dict[str, Task]) -> None:
     """Train until the experiment's end or a stop; what goes wrong is told to the driver."""
-    task = config["task"]
+    task, context = config["task"], ray.train.get_context()
     try:
-        _train(task)
+        train(task, Seat(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()))
     except UserError as mistake:
         task.channel.refuse(mistake)
         raise
     except Exception:
-        task.channel.fail(ray.train.get_context().get_world_rank(), traceback.format_exc())
+        task.channel.fail(context.get_world_rank(), traceback.format_exc())
         raise
 
 
-def _train(task: Task) -> None:
+def train(task: Task, seat: Seat) -> None:
+    """One worker's part, from the newest checkpoint on; a group of one needs no Ray Train around it.
+
+    Raises:
+        UserError: it cannot go on, and a restart would not help.
+    """
     experiment = presets.resolve(task.experiment)
     _check_shared(task.home)
     manifest = Manifest.read(task.data)
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device()
+    rank, world, device = seat
     if device.type == "cpu":
         torch.set_num_threads(1)
     numerics.set_process(experiment.training.precision)
@@ -80,7 +93,7 @@ def _train(task: Task) -> None:
         manifest,
         order,
         start=state.position,
-        stop=experiment.training.examples,
+        stop=task.until or experiment.training.examples,
         batch_size=experiment.training.batch_size,
         rank=rank,
         world=world,
@@ -110,13 +123,13 @@ def _check_shared(home: Home) -> None:
         )
 
 
-def _given_up(end: Diverged, home: Home, experiment: Experiment, order: Order) -> UserError:
+def _given_up(end: Diverged, home: Home, experiment: Experiment, order: Order) -> TrainingDiverged:
     size = experiment.training.batch_size
     rows = order.batch(end.position, size).tolist()
     shown = ", ".join(map(str, rows[:MOST_IDS])) + (f" and {size - MOST_IDS} more" if size > MOST_IDS else "")
     last = next(iter(checkpoint.candidates(home)), None)
     kept = f"the checkpoint at {int(last)} examples is the last good one" if last else "no checkpoint was reached"
-    return UserError(
+    return TrainingDiverged(
         f"The training diverged: a loss of {end.bits:g} bits/dim and a gradient of norm {end.norm:g} in the batch "
         f"after {end.position} examples (rows {shown} of the train split); {kept}. Lower optimizer.lr or "
         "optimizer.clip, or look at those rows."
@@ -160,6 +173,7 @@ def make_loop(
         validation=torch.from_numpy(read_rows(task.data, manifest, "validation", first, last).raw.copy()),
         validation_first=first,
         slots=slots,
+        until=task.until,
         microbatch=experiment.scaling.microbatch,
         flip=isinstance(experiment.data, Flipped) and experiment.data.flip,
         device=next(objective.parameters()).device,

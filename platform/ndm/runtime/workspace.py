@@ -1,7 +1,7 @@
 """What every verb on a run works with: the experiment, the run's folder, the data, the line to the tracking server."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,8 +75,10 @@ class Workspace:
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)
 
-    def open_tracking_run(self, workers: str, counted: Cost) -> str:
+    def open_tracking_run(self, workers: str, counted: Cost, tags: Mapping[str, str] | None = None) -> str:
         """Create the MLflow run, or continue the one this run's folder names; returns its id.
+
+        `tags` are added to those that every training has.
 
         Raises:
             UserError: the tracking server does not answer.
@@ -100,6 +102,7 @@ class Workspace:
                 "parameters_transform": str(counted.transform_parameters),
                 "step_cost_forward_evaluations": f"{counted.forward_evaluations:.2f}",
                 **tracking.provenance(REPOSITORY),
+                **(tags or {}),
             },
             run_id=known,
         )

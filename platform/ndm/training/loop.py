@@ -162,6 +162,8 @@ class Loop:
     """Id of the first of them."""
     slots: range
     """This worker's places in a global batch."""
+    until: int | None = None
+    """Examples at which this part of the training ends, as if they were all; None for `training.examples`."""
     microbatch: int | None = None
     """At most this many examples go through the model together; None for all that a worker has."""
     flip: bool = False
@@ -173,7 +175,7 @@ class Loop:
     """Asked on rank 0 at every log position; the answer is shared, so that all workers stop together."""
 
     def run(self, state: State, batches: Iterable[Batch]) -> Iterator[Event]:
-        """Train from `state.position` to `training.examples`, yielding what happens; updates `state` in place.
+        """Train from `state.position` to the end of the batches, yielding what happens; updates `state` in place.
 
         Raises:
             Diverged: on all workers at the same record.
@@ -214,7 +216,7 @@ class Loop:
                 state.profiles.update(state.objective, end // size)
             before, state.position = state.position, end
             since.add(done, checksum(batch.index, place))
-            final = end >= self.training.examples
+            final = end >= (self.until or self.training.examples)
 
             def due(every: int, before: int = before, end: int = end, final: bool = final) -> bool:
                 return final or end // every > before // every
