@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     known = verbs()
     if verb in ("-h", "--help"):
-        lines = [f"  {name:<10}{line}" for name, line in known.items()]
+        lines = [f"  {name:<15}{line}" for name, line in known.items()]
         print("\n".join(["usage: ndm VERB EXPERIMENT [key=value ...]", "", *lines, "", EPILOG]))
         return 0
     if verb not in known:

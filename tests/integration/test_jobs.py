@@ -17,7 +17,7 @@ from PIL import Image
 
 from ndm import presets
 from ndm.data.prepare import prepare
-from ndm.data.sources.rings import draw, log_density
+from ndm.data.sources.rings import LAW
 from ndm.evaluation.score import read, write
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
@@ -245,7 +245,7 @@ def test_a_damaged_shard_stops_the_training_by_name_and_the_remedy_works(tmp_pat
 
     # The density of this data is known, so that the model's can be compared with it.
     found = analysis("density.py", "rings", "--root", str(root))
-    truth = log_density(draw(2000, "test").raw)
+    truth = LAW.log_density(LAW.draw(2000, "test").raw)
     assert f"true cross-entropy {-truth.mean():.4f} +- {truth.std(ddof=1) / np.sqrt(2000):.4f} nats" in found.stdout
     assert f"ode_point_exact    {(table.column('nats').to_numpy() + truth).mean():+.4f} +- " in found.stdout
 

@@ -57,7 +57,7 @@ def test_no_interruption_leaves_a_trace_in_the_result(tmp_path: Path, tmp_path_f
     # Terminated while the images are scored, as a scheduler would: what is trained is trained. Nothing is left to train
     # where the workers of the killed command came to the end before they missed it.
     with Command(tmp_path, "train", *SLOW) as command:
-        command.until(lambda: command.running("ray::_block"))
+        command.until(lambda: command.running("ray::score_block"))
         command.process.terminate()
         assert command.ended() == 130
     assert ("Training slow" in command.output) == (left == 3840)

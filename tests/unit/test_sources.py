@@ -1,4 +1,4 @@
-"""Every source keeps its promises; the digits are the known ones; the rings have the density they claim."""
+"""Every source keeps its promises; the digits are the known ones; the mixtures have the density they claim."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from ndm import registry
-from ndm.data.sources import digits, rings
+from ndm.data.sources import digits, pairs, rings
 from ndm.data.sources._base import SPLITS
 from ndm.errors import UserError
 
@@ -76,29 +76,45 @@ def test_other_digits_are_refused_by_a_sentence(images):
         assert "scikit-learn" in str(caught.value)
 
 
-def test_the_density_of_the_rings_is_the_mixture_and_integrates_to_one():
+MIXTURES = {"rings": rings, "pairs": pairs}
+
+
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_the_density_of_a_mixture_integrates_to_one(kind):
+    law = MIXTURES[kind].LAW
     x = np.random.default_rng(0).normal(size=(50, 2)) * 2
-    parts = [multivariate_normal(centre, 0.25**2).logpdf(x) for centre in rings.CENTRES]
-    np.testing.assert_allclose(rings.log_density(x), logsumexp(parts, axis=0) - np.log(8), rtol=1e-12)
-    grid, width = np.linspace(-4, 4, 401, retstep=True)
-    points = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
-    assert np.exp(rings.log_density(points)).sum() * width**2 == pytest.approx(1, abs=1e-9)
-    assert np.isfinite(rings.log_density(np.full((1, 2), 1e3))).all()
+    parts = [multivariate_normal(centre, law.sd**2).logpdf(x) for centre in law.centres]
+    np.testing.assert_allclose(law.log_density(x), logsumexp(parts, axis=0) - np.log(len(law.centres)), rtol=1e-12)
+    # The trapezoid rule on a Gaussian is exact to every digit from three points a standard deviation on.
+    grid, width = np.linspace(-4, 4, int(24 / law.sd) + 1, retstep=True)
+    rows = [np.stack(np.broadcast_arrays(grid, y), axis=-1) for y in grid]
+    assert sum(np.exp(law.log_density(row)).sum() for row in rows) * width**2 == pytest.approx(1, abs=1e-9)
+    assert np.isfinite(law.log_density(np.full((1, 2), 1e3))).all()
 
 
-def test_the_rings_are_drawn_from_their_density():
-    examples = rings.draw(20_000, "train")
-    away = (examples.raw - rings.CENTRES[examples.labels]) / rings.SD
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_a_mixture_is_drawn_from_its_density(kind):
+    law = MIXTURES[kind].LAW
+    modes, examples = len(law.centres), law.draw(20_000, "train")
+    away = (examples.raw - law.centres[examples.labels]) / law.sd
     # Standard errors are 1/200 and less; the draws are fixed, so this either holds for ever or never did.
     np.testing.assert_allclose(away.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(np.cov(away.T), np.eye(2), atol=0.03)
-    np.testing.assert_allclose(np.bincount(examples.labels, minlength=8) / 20_000, 1 / 8, atol=0.01)
-    # The modes hardly overlap, so the entropy is log 8 + log(2 pi e sd^2) to three digits.
-    entropy = np.log(8) + np.log(2 * np.pi * np.e * rings.SD**2)
-    assert -rings.log_density(examples.raw).mean() == pytest.approx(entropy, abs=0.02)
+    np.testing.assert_allclose(np.bincount(examples.labels, minlength=modes) / 20_000, 1 / modes, atol=0.01)
+    # The modes hardly overlap, so the entropy is log K + log(2 pi e sd^2) to three digits.
+    entropy = np.log(modes) + np.log(2 * np.pi * np.e * law.sd**2)
+    assert -law.log_density(examples.raw).mean() == pytest.approx(entropy, abs=0.02)
 
 
-def test_the_rings_of_any_size_begin_alike_and_the_splits_differ():
-    np.testing.assert_array_equal(rings.draw(10, "test").raw, rings.draw(100, "test").raw[:10])
-    assert not np.isin(rings.draw(100, "train").raw, rings.draw(100, "test").raw).any()
-    assert rings.Config(examples=10).identity() != rings.Config(examples=20).identity()
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_a_mixture_of_any_size_begins_alike_and_the_splits_differ(kind):
+    module = MIXTURES[kind]
+    np.testing.assert_array_equal(module.LAW.draw(10, "test").raw, module.LAW.draw(100, "test").raw[:10])
+    assert not np.isin(module.LAW.draw(100, "train").raw, module.LAW.draw(100, "test").raw).any()
+    assert module.Config(examples=10).identity() != module.Config(examples=20).identity()
+
+
+def test_the_pairs_have_two_length_scales():
+    away = np.sort(np.linalg.norm(pairs.LAW.centres[0] - pairs.LAW.centres, axis=1))
+    np.testing.assert_allclose(away[1:4], [0.3, 0.3, 0.3 * 2**0.5])
+    assert away[4] == pytest.approx(2.0)

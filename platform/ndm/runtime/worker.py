@@ -46,6 +46,15 @@ class Task:
     channel: Channel
     until: int | None = None
     """Examples at which the workers end, short of the experiment's; None for all of them."""
+    start: "Start | None" = None
+    """What a training without a checkpoint of its own begins with; None for the beginning."""
+
+
+class Start(NamedTuple):
+    """A checkpoint of another run of the same networks on the same data."""
+
+    home: Home
+    name: str
 
 
 class Seat(NamedTuple):
@@ -84,7 +93,7 @@ def train(task: Task, seat: Seat) -> None:
     numerics.set_process(experiment.training.precision)
     objective = build_objective(experiment, manifest.shape, manifest.levels).to(device)
     state = build_state(experiment, objective)
-    seconds = resume(state, task.home, experiment, manifest)
+    seconds = resume(state, task, experiment, manifest)
     order = Order.of(manifest, "train", seed=experiment.seed, streams=experiment.data.streams)
     slots = order.share(experiment.training.batch_size, rank, world)
     loop = make_loop(task, experiment, manifest, objective, slots, rank, world)
@@ -136,11 +145,14 @@ def _given_up(end: Diverged, home: Home, experiment: Experiment, order: Order) -
     )
 
 
-def resume(state: State, home: Home, experiment: Experiment, manifest: Manifest) -> float:
-    """Take over the newest good checkpoint, if there is one; returns the seconds that were spent on it."""
-    found = newest(home, experiment, manifest)
-    if found is None:
+def resume(state: State, task: Task, experiment: Experiment, manifest: Manifest) -> float:
+    """Take over the newest good checkpoint, or what there is to start with; returns the seconds spent on it."""
+    found = newest(task.home, experiment, manifest)
+    if found is None and task.start is None:
         return 0.0
+    if found is None:
+        assert task.start is not None
+        found = checkpoint.read(*task.start)
     state.load(found.tensors, found.position)
     return found.meta["seconds"]
 

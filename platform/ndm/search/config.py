@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ndm import mistakes, presets
-from ndm.config import Name, Seed
+from ndm.config import WHERE, Name, Seed
 from ndm.errors import UserError
 from ndm.likelihood.estimators import valid_name
 from ndm.registry import Config
@@ -79,20 +79,28 @@ class Search(Config):
     @model_validator(mode="after")
     def _searchable(self) -> Self:
         for key in (*self.space, *self.set, *self.baseline):
-            if key.partition(".")[0] in ("name", "run", "storage", "tracking", "seed"):
+            if key.partition(".")[0] in ("name", "run", "seed"):
                 raise ValueError(f"{key} is no key of a search; seeds=[0,1] repeats each point, name=... names it")
+        if "training.examples" in (*self.set, *self.baseline):
+            raise ValueError("training.examples is no key of a search; examples=... decides it for every trial")
         for key in self.space:
-            if key.partition(".")[0] == "data" or key in ("training.examples", "scaling", "evaluation", "monitor"):
+            if key == "training.examples" or key.partition(".")[0] in ("data", *WHERE):
                 raise ValueError(f"{key} cannot be searched over: trials are compared on the same data and compute")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)} must differ")
         self.searcher.check(self.space, self.pruner)
+        self.pruner.check(self.space)
+        if self.pruner.kind == "population" and len(self.seeds) > 1:
+            raise ValueError(f"pruner.kind=population works with one seed, not seeds={list(self.seeds)}")
         return self
 
     def digest(self) -> str:
         """SHA-256 of what decides its trials; how many there are and where they run may change later."""
-        free = {"trials", "concurrency", "gpus", "max_failures"}
+        free = {"concurrency", "gpus", "max_failures"}
+        if self.pruner.kind != "population":  # whose trials all know of one another
+            free.add("trials")
         deciding = self.model_dump(mode="json", exclude=free)
+        deciding["set"] = {key: value for key, value in self.set.items() if key.partition(".")[0] not in WHERE}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def satisfied(self, flops_ratio: float, parameters: int) -> bool:

@@ -25,7 +25,7 @@ class Course:
         self.trials: list[Trial] = []
         self._exhausted = False
         known = table.points() or [plan.search.baseline]
-        for point in known:
+        for point in known[: None if plan.search.pruner.kind != "population" else 1 + plan.search.trials]:
             self._add(point)
         self._propose()
 
@@ -55,39 +55,53 @@ class Course:
         """Where each trial stands. Seeds are apart, and the baseline is compared with nobody: it is never cut."""
         standings: dict[int, Standing] = {}
         last = len(self.plan.search.pruner.shares()) - 1
-        expected = self._places() - 1 if self.complete() else self.plan.search.trials
         for seed in self.plan.search.seeds:
             trials = [trial for trial in self.trials if trial.seed == seed]
             for trial in (trial for trial in trials if trial.place == BASELINE):
-                rung = len(self.table.rungs(trial.number)) - 1
+                rung = len(self.rungs(trial)) - 1
                 failed = self.table.failure(trial.number) is not None
                 status = "failed" if failed else "finished" if rung == last else "ready"
                 standings[trial.number] = Standing(status, rung)
             others = [trial for trial in trials if trial.place != BASELINE]
-            progress = [
-                Progress(
-                    tuple(rung.bits for rung in self.table.rungs(trial.number)),
-                    self.table.failure(trial.number) is not None,
-                )
-                for trial in others
-            ]
-            found = self.plan.search.pruner.standings(progress, expected)
+            found = self.plan.search.pruner.standings([self._progress(trial) for trial in others], self._expected())
             standings |= {trial.number: standing for trial, standing in zip(others, found, strict=True)}
         return [standings[trial.number] for trial in self.trials]
 
+    def rungs(self, trial: Trial) -> tuple[Rung, ...]:
+        """What a trial has reached, rung by rung, the first ones by its parent if it has one."""
+        inherited = () if trial.parent is None else self.rungs(self.trials[trial.parent])[: trial.born]
+        return inherited + self.table.rungs(trial.number, trial.born)
+
     def spent(self) -> int:
         """FLOPs of what was reached."""
-        return sum(rungs[-1].made["flops"] for trial in self.trials if (rungs := self.table.rungs(trial.number)))
+        return sum(
+            self.plan.flops(trial, len(rungs) - 1) - self.inherited(trial)
+            for trial in self.trials
+            if (rungs := self.rungs(trial))
+        )
+
+    def inherited(self, trial: Trial) -> int:
+        """FLOPs that went into what a trial starts from."""
+        return self.plan.flops(trial, trial.born - 1) if trial.born else 0
+
+    def _progress(self, trial: Trial) -> Progress:
+        bits = tuple(rung.bits for rung in self.rungs(trial))
+        return Progress(bits, self.table.failure(trial.number) is not None, trial.born)
+
+    def _expected(self) -> int:
+        """Points beside the baseline, without children."""
+        proposed = sum(trial.parent is None for trial in self.trials) // len(self.plan.search.seeds) - 1
+        return proposed if self._exhausted else self.plan.search.trials
 
     def _places(self) -> int:
         return len(self.trials) // len(self.plan.search.seeds)
 
-    def _add(self, point: Point) -> None:
+    def _add(self, point: Point, parent: int | None = None, born: int = 0) -> None:
         place = self._places()
         if not self._looking:
             self.table.add(place, point)
         for seed in self.plan.search.seeds:
-            self.trials.append(Trial(len(self.trials), place, seed, point))
+            self.trials.append(Trial(len(self.trials), place, seed, point, parent, born))
 
     def _propose(self) -> None:
         """As many points as can be proposed now."""
@@ -99,6 +113,21 @@ class Course:
                 self._exhausted = True
             else:
                 self._add(point)
+        if search.pruner.kind == "population" and self.complete():
+            self._breed()
+
+    def _breed(self) -> None:
+        """Add the children that are due."""
+        first = 1 + self._expected()
+        while True:
+            progress = [self._progress(trial) for trial in self.trials[1:]]
+            due = self.plan.search.pruner.due(progress, self._expected())[len(self.trials) - first :]
+            if not due:
+                return
+            for child in due:
+                parent = self.trials[1 + child.parent]
+                point = self.plan.search.pruner.perturbed(parent.point, self.plan.search.space, len(self.trials))
+                self._add(point, parent.number, child.born)
 
     def _ended(self, places: int) -> bool:
         resting = {"stopped", "finished", "failed"}
@@ -107,7 +136,7 @@ class Course:
 
     def _tried(self, place: int) -> Tried:
         trials = [trial for trial in self.trials if trial.place == place]
-        reached: list[tuple[Rung, ...]] = [self.table.rungs(trial.number) for trial in trials]
+        reached = [self.rungs(trial) for trial in trials]
         bits = tuple(
             sum(float(rung.bits.mean()) for rung in level) / len(level) for level in zip(*reached, strict=False)
         )

@@ -4,7 +4,7 @@ from ndm import notation
 from ndm.search.config import Search
 from ndm.search.plan import Plan
 from ndm.search.searchers import Tried
-from ndm.search.space import Point, label
+from ndm.search.space import Point
 
 
 def describe(search: Search) -> str:
@@ -25,7 +25,7 @@ def describe(search: Search) -> str:
     lines = [f"every trial may spend {plan.budget:.3e} FLOPs, what the baseline does on {search.examples} examples"]
     lines.append(f"baseline: rungs at {_stops(plan, search.baseline)} examples")
     lines += [
-        f"{number:3d} {label(point)}: {plan.flops_ratio(point):.2f} times its step; rungs at {_stops(plan, point)}"
+        f"{number:3d} {plan.label(point)}: {plan.flops_ratio(point):.2f} times its step; rungs at {_stops(plan, point)}"
         for number, point in enumerate(points, 1)
     ]
     return "\n".join([notation.write(search.model_dump(mode="json")), *(f"# {line}" for line in lines)])

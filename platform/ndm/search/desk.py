@@ -12,11 +12,10 @@ from ndm.evaluation.score import summary
 from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
 from ndm.runtime.train import check_same, ready
-from ndm.runtime.worker import Task
-from ndm.runtime.workspace import Workspace
+from ndm.runtime.worker import Start, Task
+from ndm.runtime.workspace import Workspace, home_of
 from ndm.search.config import Search
-from ndm.search.plan import BASELINE, Plan, Trial
-from ndm.search.space import label
+from ndm.search.plan import Plan, Trial
 from ndm.search.table import Table
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool
@@ -71,8 +70,23 @@ class Desk:
             channel = Channel(folder.path, self._manifest.levels)
             self._open[trial.number] = Open(stack.pop_all(), spool, workspace, channel, stop)
         return Task(
-            experiment.model_dump(mode="json"), workspace.home, self._data, run_id, counted.step_flops, channel, stop
+            experiment.model_dump(mode="json"),
+            workspace.home,
+            self._data,
+            run_id,
+            counted.step_flops,
+            channel,
+            stop,
+            self._start(trial),
         )
+
+    def _start(self, trial: Trial) -> Start | None:
+        """The checkpoint from which a child begins."""
+        if trial.parent is None:
+            return None
+        folder = RunFolder(self._root / self._plan.run_name(trial._replace(number=trial.parent)))
+        name = f"{self._plan.stops(trial.point)[trial.born - 1]:012d}"
+        return Start(home_of(folder.experiment(), folder), name)
 
     def reach(self, trial: Trial, rung: int, table: pa.Table, made: dict[str, Any]) -> None:
         """What a trial has reached: into its run, then into the table."""
@@ -124,11 +138,10 @@ class Desk:
         return Workspace(self._plan.experiment(trial), self._root, folder, self._data, self._manifest, Terminal())
 
     def _tags(self, trial: Trial) -> dict[str, str]:
-        variant = "baseline" if trial.place == BASELINE else label(trial.point)
         return {
             "mlflow.source.name": f"ndm search {self._plan.search.name}",
             "search": self._plan.search.name,
-            "variant": variant,
+            "variant": self._plan.name(trial),
             "trial": f"{trial.number:03d}",
             "seed": str(trial.seed),
         }

@@ -5,6 +5,7 @@ repeats it when its worker dies, and keeps nothing: what it would forget in a cr
 function of the table.
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,8 @@ from ndm.runtime.workspace import data_of
 from ndm.search.config import Search
 from ndm.search.course import Course, Unit
 from ndm.search.desk import TRACE, Desk
-from ndm.search.plan import BASELINE, Plan, Trial
+from ndm.search.plan import Plan, Trial
 from ndm.search.record import RECORD, check_same, publish, summary_run
-from ndm.search.space import label
 from ndm.search.table import Table
 from ndm.search.trial import Job, run
 from ndm.terminal import Terminal
@@ -91,6 +91,7 @@ def _run(course: Course, root: Path, folder: RunFolder, terminal: Terminal) -> N
         failed = run(Job(trial, config["rung"], config["flops"], score, root), desk)
         tune.report({"failed": failed})
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # tracebacks of trials, which are in their folders
     units = Units(course, most, terminal)
     tuner = tune.Tuner(
         tune.with_resources(unit, _resources(plan)),
@@ -165,12 +166,10 @@ class Units(Searcher):
 def outcome(course: Course, unit: Unit) -> str:
     """What came of a unit, in a line."""
     trial, standing = course.trials[unit.trial], course.standings()[unit.trial]
-    who = (
-        f"trial {trial.number:03d} ({'baseline' if trial.place == BASELINE else label(trial.point)}, seed {trial.seed})"
-    )
+    who = f"trial {trial.number:03d} ({course.plan.name(trial)}, seed {trial.seed})"
     if (failure := course.table.failure(unit.trial)) is not None:
         return f"{who} failed: {failure}"
-    rung = course.table.rungs(unit.trial)[unit.rung]
+    rung = course.rungs(trial)[unit.rung]
     found, rungs = mean(rung.bits), len(course.plan.search.pruner.shares())
     goes = {"ready": "goes on", "waiting": "waits for others", "stopped": "stops here", "finished": "is finished"}
     return (

@@ -49,7 +49,7 @@ def _save(path: Path, plot: Callable[[Any], None]) -> Path:
     axes: Any = figure.subplots()
     plot(axes)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    axes.tick_params(which="both", labelsize=8, colors=INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     figure.savefig(path.with_suffix(".svg"))

@@ -13,7 +13,7 @@ from ndm.config import Experiment, flatten
 from ndm.likelihood.statistics import Mean, mean, paired
 from ndm.search.course import Course
 from ndm.search.plan import BASELINE, parameters
-from ndm.search.space import Dimension, label
+from ndm.search.space import Dimension
 
 SIGNIFICANT = 2.0
 """Standard errors."""
@@ -83,6 +83,7 @@ def findings(course: Course) -> Findings:
         key=lambda place: (-len(images[place]), float(images[place][-1].mean()), place),
         default=None,
     )
+    most = len(images[best]) if best is not None else 0
     lines: list[Line] = []
     for place in places:
         trials = [trial for trial in course.trials if trial.place == place]
@@ -90,24 +91,22 @@ def findings(course: Course) -> Findings:
         rung = len(reached) - 1
         experiment, counted = plan.experiment(trials[0]), plan.cost(point)
         furthest = max((standings[trial.number] for trial in trials), key=lambda standing: standing.rung)
-        level = [float(course.table.rungs(trial.number)[rung].bits.mean()) for trial in trials] if reached else []
+        level = [float(course.rungs(trial)[rung].bits.mean()) for trial in trials] if reached else []
         lines.append(
             Line(
                 place=place,
-                label="baseline" if place == BASELINE else label(point),
+                label=plan.name(trials[0]),
                 runs=tuple(plan.run_name(trial) for trial in trials),
                 status=furthest.status,
                 rung=rung,
                 bits=mean(reached[-1]) if reached else None,
                 over_seeds=float(np.std(level, ddof=1)) if len(level) > 1 else None,
-                over_best=_over(images, place, best, rung)
-                if rung == (len(images[best]) - 1 if best is not None else -1)
-                else None,
+                over_best=_over(images, place, best, rung) if len(reached) == most else None,
                 over_baseline=_over(images, place, BASELINE, rung) if place != BASELINE else None,
                 flops_ratio=plan.flops_ratio(point),
                 parameters=parameters(counted),
                 evaluations=_evaluations(experiment),
-                seconds=sum(rung.made["seconds"] for trial in trials for rung in course.table.rungs(trial.number)),
+                seconds=sum(r.made["seconds"] for trial in trials for r in course.rungs(trial)[trial.born :]),
                 curve=tuple((plan.flops(trials[0], at), float(bits.mean())) for at, bits in enumerate(reached)),
             )
         )
@@ -116,14 +115,14 @@ def findings(course: Course) -> Findings:
         lines,
         _importance(course, images),
         course.spent(),
-        sum(plan.flops(trial, len(plan.search.pruner.shares()) - 1) for trial in course.trials),
+        sum(plan.flops(t, len(plan.search.pruner.shares()) - 1) - course.inherited(t) for t in course.trials),
         _retrain(course, best) if best is not None else None,
     )
 
 
 def _images(course: Course, place: int) -> list[Tensor]:
     """For each rung that all seeds of a point have reached: bits of the images, mean over seeds, [n]."""
-    seeds = [course.table.rungs(trial.number) for trial in course.trials if trial.place == place]
+    seeds = [course.rungs(trial) for trial in course.trials if trial.place == place]
     return [torch.stack([rung.bits for rung in level]).mean(0) for level in zip(*seeds, strict=False)]
 
 

@@ -15,6 +15,7 @@ from ndm.search.space import Point, draw, grid, label
 
 SAMPLED = 100
 """Points of the space that are tried before a search begins."""
+ALL = 10**6
 BASELINE = 0
 """The place of the baseline, before all others."""
 
@@ -28,6 +29,10 @@ class Trial(NamedTuple):
     """Of its point in the search; BASELINE, 0, for the baseline."""
     seed: int
     point: Point
+    parent: int | None = None
+    """The trial from whose checkpoint it starts."""
+    born: int = 0
+    """The first rung that it comes to itself."""
 
 
 class Plan:
@@ -72,7 +77,7 @@ class Plan:
             stream = Stream(0, "search check")
             points = [draw(space, self.values, stream.uniform(i, 1, (len(space),))[0].tolist()) for i in range(SAMPLED)]
         for point in points:
-            self._check_experiment(point, f"the point {label(point)}")
+            self._check_experiment(point, f"the point {self.label(point)}")
         if self.search.constraints and not any(self.allowed(point) for point in points):
             raise UserError(
                 f"None of {len(points)} points of the space is within constraints="
@@ -80,7 +85,9 @@ class Plan:
             )
 
     def allowed(self, point: Point) -> bool:
-        """Whether a point is within the constraints."""
+        """Whether a point is within the constraints, and another experiment than the baseline."""
+        if self._lay(point, {}).digest() == self._lay(self.search.baseline, {}).digest():
+            return False
         if not self.search.constraints:
             return True
         counted = self.cost(point)
@@ -108,15 +115,27 @@ class Plan:
         stops = tuple(batch * max(round(share * most), 1) for share in self.search.pruner.shares())
         if len(set(stops)) < len(stops):
             raise UserError(
-                f"examples={self.search.examples} is too little for {len(stops)} rungs of the point {label(point)}: "
-                f"they come at {', '.join(map(str, stops))} examples; give more, or fewer pruner.rungs."
+                f"examples={self.search.examples} is too little for {len(stops)} rungs of the point "
+                f"{self.label(point)}: they come at {', '.join(map(str, stops))} examples; give more, or fewer "
+                "pruner.rungs."
             )
         return stops
 
     def experiment(self, trial: Trial) -> Experiment:
         """The experiment of a trial, as `ndm train` takes it."""
-        given = {"training.examples": self.stops(trial.point)[-1], "seed": trial.seed}
+        given: dict[str, Any] = {"training.examples": self.stops(trial.point)[-1], "seed": trial.seed}
+        if self.search.pruner.kind == "population":
+            given["monitor.keep"] = ALL  # a child may start from any rung
         return self._lay(trial.point, given | {"run.name": self.run_name(trial)})
+
+    def name(self, trial: Trial) -> str:
+        """A trial in a few words."""
+        child = "" if trial.parent is None else f", from {trial.parent:03d} after rung {trial.born}"
+        return self.label(trial.point) + child
+
+    def label(self, point: Point) -> str:
+        """A point in a few words."""
+        return "baseline" if point == self.search.baseline else label(point, self.search.space)
 
     def run_name(self, trial: Trial) -> str:
         return f"{self.search.name}-{trial.number:03d}"

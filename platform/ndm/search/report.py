@@ -115,7 +115,7 @@ def _body(course: Course, found: Findings, pictures: dict[str, Path]) -> Iterabl
 
 def _how(course: Course) -> str:
     search, rungs = course.plan.search, course.plan.search.pruner.shares()
-    made = next((rung.made for trial in course.trials for rung in course.table.rungs(trial.number)), None)
+    made = next((rung.made for trial in course.trials for rung in course.rungs(trial)), None)
     data = f" of {made['data']['name']} {made['data']['version']} (hash {made['data']['hash'][:12]})" if made else ""
     images = made["images"] if made else search.score.images
     parts = [

@@ -53,6 +53,12 @@ class Dimension(Config):
         low, high = (math.log(end) for end in self.loguniform)
         return math.exp(low + u * (high - low))
 
+    def within(self, value: float) -> Any:
+        """The value of a range that is nearest to another one."""
+        low, high = self.integers or self.uniform or self.loguniform or (value, value)
+        nearest = min(max(value, low), high)
+        return round(nearest) if self.integers else nearest
+
     def applies(self, values: Mapping[str, Any]) -> bool:
         """Whether the keys of `when` have what it asks for; a key that is not there has nothing."""
         return all(
@@ -69,7 +75,7 @@ def keys_of(point: Point) -> dict[str, Any]:
     return {
         k: v
         for key, value in point.items()
-        for k, v in (flatten(value, f"{key}.") if _is_map(value) else {key: value}).items()
+        for k, v in (flatten(value, f"{key}.") if isinstance(value, dict) else {key: value}).items()
     }
 
 
@@ -95,20 +101,22 @@ def grid(space: Space, base: Mapping[str, Any]) -> Iterator[Point]:
             yield point
 
 
-def label(point: Point) -> str:
-    """A point in a few words: the last part of each key and its value, or the kind of a section."""
+def label(point: Point, space: Space) -> str:
+    """A point in a few words: the last part of each key and its value; of a section its kind, and so much more as tells
+    it from the other choices of that kind."""
     return ", ".join(
-        f"{key.rpartition('.')[2]} {_said(value)}" if not _is_map(value) else _said(value)
+        _section(value, space.get(key)) if isinstance(value, dict) else f"{key.rpartition('.')[2]} {_said(value)}"
         for key, value in point.items()
     )
 
 
+def _section(value: dict[str, Any], dimension: Dimension | None) -> str:
+    kind, choices = value.get("kind"), dimension.choice or () if dimension else ()
+    leaves, alike = flatten(value), [flatten(v) for v in choices if isinstance(v, dict) and v.get("kind") == kind]
+    told = [k for k in leaves if k != "kind" and any(other.get(k) != leaves[k] for other in alike)]
+    told = told if kind else list(leaves)
+    return " ".join([*([kind] if kind else []), *(f"{k.rpartition('.')[2]} {_said(leaves[k])}" for k in told)])
+
+
 def _said(value: Any) -> str:
-    if _is_map(value):
-        kind, rest = value.get("kind"), {k: v for k, v in flatten(value).items() if not k.endswith("kind")}
-        return str(kind) if kind else ", ".join(f"{k} {_said(v)}" for k, v in rest.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _is_map(value: Any) -> bool:
-    return isinstance(value, dict)

@@ -49,10 +49,10 @@ class Table:
         if not (path := self.folder / "points" / f"{number:03d}.json").is_file():
             _write(path, point)
 
-    def rungs(self, index: int) -> tuple[Rung, ...]:
-        """What a trial has reached, rung by rung."""
+    def rungs(self, index: int, first: int = 0) -> tuple[Rung, ...]:
+        """What a trial has reached itself, rung by rung from `first` on."""
         found: list[Rung] = []
-        while (key := (index, len(found))) in self._rungs or self._file(*key).is_file():
+        while (key := (index, first + len(found))) in self._rungs or self._file(*key).is_file():
             if key not in self._rungs:
                 table, made = read(self._file(*key))
                 self._rungs[key] = Rung(bits_per_dim(values_of(table, "nats"), made["dimensions"]), made)

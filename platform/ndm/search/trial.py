@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import ray
 import torch
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ndm import presets
 from ndm.config import Experiment
@@ -44,7 +45,7 @@ def run(job: Job, desk: Any) -> str | None:
 
     What is no user's mistake is raised: the unit is then done again, from its last checkpoint.
     """
-    began = time.monotonic()
+    began = time.time()
     try:
         task: Task = ray.get(desk.open.remote(job.trial, job.rung))
         assert task.until is not None
@@ -66,7 +67,8 @@ def run(job: Job, desk: Any) -> str | None:
             "experiment": experiment.digest(),
             "examples": task.until,
             "flops": job.flops,
-            "seconds": (time.monotonic() - began) * workers,
+            "began": began,
+            "seconds": (time.time() - began) * workers,
         }
         ray.get(desk.reach.remote(job.trial, job.rung, table, made))
     except UserError as mistake:
@@ -102,7 +104,11 @@ def _score(task: Task, experiment: Experiment, manifest: Manifest, score: Score,
     where = Where(task.home, f"{task.until:012d}", experiment.canonical_json(), task.data)
     images = min(score.images, manifest.rows("validation"))
     asked = (where, score, images, experiment.evaluation.batch)
-    return _score_here(*asked) if alone else ray.get(on_device(ray.remote(num_cpus=1)(_score_here)).remote(*asked))
+    if alone:
+        return _score_here(*asked)
+    elsewhere = PlacementGroupSchedulingStrategy(placement_group=None)  # Tune has kept nothing for this process's tasks
+    task = ray.remote(num_cpus=1, scheduling_strategy=elsewhere)(_score_here)
+    return ray.get(on_device(task).remote(*asked))
 
 
 def _score_here(where: Where, score: Score, images: int, batch: int) -> pa.Table:

@@ -183,7 +183,7 @@ class Loop:
         clock = Clock(self.device)
         module = state.objective
         if self.world > 1:
-            module = DistributedDataParallel(state.objective)
+            module = DistributedDataParallel(state.objective, gradient_as_bucket_view=True)  # nothing is copied
             clock.watch(module)
         decoder, model = state.objective.model.decoder, state.objective.model
         size, slots = self.training.batch_size, self.slots

@@ -8,6 +8,7 @@ from ndm.data.sources._base import Opened as Opened
 from ndm.data.sources._base import Part as Part
 from ndm.data.sources._base import SourceConfig as SourceConfig
 from ndm.data.sources._flips import Flipped as Flipped
+from ndm.data.sources._mixture import MixtureConfig as MixtureConfig
 
 if TYPE_CHECKING:
     AnyConfig = Any

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ndm.likelihood.statistics import paired
 from ndm.registry import Config
+from ndm.search.space import Point, Space
 
 Verdict = Literal["go", "stop", "wait"]
 Status = Literal["ready", "waiting", "stopped", "finished", "failed"]
@@ -24,6 +25,15 @@ class Progress(NamedTuple):
     bits: tuple[Tensor, ...]
     """For each rung, bits/dim of the same validation images, [n]."""
     failed: bool
+    born: int = 0
+    """The first rung that it comes to itself; those before are its parent's."""
+
+
+class Child(NamedTuple):
+    """A trial that starts where another one was."""
+
+    parent: int
+    born: int
 
 
 class Standing(NamedTuple):
@@ -51,12 +61,38 @@ class Pruner(Config, ABC):
             coming: the trials that may still reach it.
         """
 
+    def check(self, space: Space) -> None:
+        """Refuse a space that it cannot work with.
+
+        Raises:
+            ValueError: saying why.
+        """
+        del space
+
+    def children(self, rung: int, reached: Mapping[int, Tensor]) -> list[Child]:
+        """The trials that come out of a rung that is decided, in the order in which they are added."""
+        del rung, reached
+        return []
+
+    def perturbed(self, point: Point, space: Space, number: int) -> Point:
+        """The point of child `number`, made of its parent's."""
+        raise NotImplementedError
+
     def standings(self, trials: Sequence[Progress], expected: int) -> list[Standing]:
-        """Where each trial stands, in their order; `expected` is how many there will be."""
-        rungs = len(self.shares())
+        """Where each trial stands, in their order; `expected` is how many there will be, children apart."""
+        return self._walk(trials, expected)[0]
+
+    def due(self, trials: Sequence[Progress], expected: int) -> list[Child]:
+        """All children that the rungs which are decided have brought, in their order."""
+        return self._walk(trials, expected)[1]
+
+    def _walk(self, trials: Sequence[Progress], expected: int) -> tuple[list[Standing], list[Child]]:
+        """Rung by rung."""
+        rungs, born = len(self.shares()), list[Child]()
         standings = [Standing("failed" if trial.failed else "ready", len(trial.bits) - 1) for trial in trials]
         possible = list(range(expected))  # those that may come to a rung, or have
         for rung in range(rungs):
+            possible += [k for k in range(expected, len(trials)) if trials[k].born == rung]
             reached = {k: trials[k].bits[rung] for k in possible if k < len(trials) and len(trials[k].bits) > rung}
             coming = [k for k in possible if k not in reached and not (k < len(trials) and trials[k].failed)]
             beyond: list[int] = []
@@ -70,8 +106,10 @@ class Pruner(Config, ABC):
                     ended: Status = "finished" if rung == rungs - 1 else "stopped"
                     now: dict[Verdict, Status] = {"go": "ready", "wait": "waiting", "stop": ended}
                     standings[k] = Standing(now[verdict], rung)
+            if rung < rungs - 1 and reached and not coming:
+                born += self.children(rung, reached)
             possible = sorted({*beyond, *coming})
-        return standings
+        return standings, born
 
 
 class Halving(Pruner, ABC):
@@ -87,12 +125,17 @@ class Halving(Pruner, ABC):
         return tuple(float(self.eta) ** (rung + 1 - self.rungs) for rung in range(self.rungs))
 
 
+def ranked(reached: Mapping[int, Tensor]) -> list[int]:
+    """Trials from the best to the worst."""
+    return sorted(reached, key=lambda k: (float(reached[k].mean()), k))
+
+
 def kept(trial: int, reached: Mapping[int, Tensor], eta: int, margin: float) -> bool:
     """Whether a trial is among the best 1 / eta, at least one, or worse than the last of them only within the noise.
 
     The noise is `margin` standard errors of the paired difference over the images, which have the same draws for both.
     """
-    ranking = sorted(reached, key=lambda k: (float(reached[k].mean()), k))
+    ranking = ranked(reached)
     best = ranking[: max(1, len(ranking) // eta)]
     if trial in best:
         return True

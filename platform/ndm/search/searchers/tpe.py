@@ -8,6 +8,7 @@ reached. With `cost` as an objective beside the bits it looks for the front of b
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -37,9 +38,9 @@ class Config(Searcher):
     def check(self, space: Space, pruner: Pruner) -> None:
         del space
         kind = getattr(pruner, "kind", "")
-        if kind == "halving":
+        if kind in ("halving", "population"):
             raise ValueError(
-                "searcher.kind=tpe proposes points while others run; pruner.kind=halving needs all at once"
+                f"searcher.kind=tpe proposes points while others run; pruner.kind={kind} needs all at once"
             )
         if self.objectives not in (("bits",), ("bits", "cost")):
             raise ValueError(f"searcher.objectives={list(self.objectives)} must be [bits] or [bits,cost]")
@@ -62,13 +63,15 @@ class Config(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         known = self.waits_for(place)
         digest = hashlib.sha256(f"{self.seed} {place}".encode()).digest()
-        sampler = optuna.samplers.TPESampler(
-            seed=int.from_bytes(digest[:4], "big"),
-            n_startup_trials=self.generation,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group`: conditional spaces
+            sampler = optuna.samplers.TPESampler(
+                seed=int.from_bytes(digest[:4], "big"),
+                n_startup_trials=self.generation,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+            )
         directions: list[Literal["minimize", "maximize"]] = ["minimize" for _ in self.objectives]
         study = optuna.create_study(sampler=sampler, directions=directions)
         study.add_trials([self._told(tried, space, ended=i < known) for i, tried in enumerate(before)])

@@ -1,0 +1,40 @@
+"""A search whose command is killed five times at random ends as one that nobody touched, to the last bit."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from commands import Command, Tracked, ndm
+from searches import TINY, reached, told
+
+pytestmark = pytest.mark.ray
+
+KILLS = 5
+
+
+def test_five_kills_change_neither_the_trials_nor_the_winner(tmp_path: Path) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    for folder in (alone, killed):
+        folder.mkdir()
+        (folder / "tiny.yaml").write_text(TINY)
+    expected = ndm(alone, "search", "tiny.yaml").output
+
+    draws = random.Random(6)
+    for _ in range(KILLS):
+        with Command(killed, "search", "tiny.yaml") as command:
+            before = reached(killed)
+            command.until(lambda: command.running("ray::") and reached(killed) >= before)  # noqa: B023
+            time.sleep(draws.uniform(0, 6))
+            command.kill()
+    last = ndm(killed, "search", "tiny.yaml")
+
+    assert told(killed) == told(alone)
+    assert {standing.status for _, standing, _ in told(alone)} == {"finished", "stopped"}
+    assert last.output.splitlines()[-4:-1] == [line.replace("alone", "killed") for line in expected.splitlines()[-4:-1]]
+    trials = [run for run in Tracked(killed / "runs").runs if run.data.tags["variant"] != "summary"]
+    assert sorted(run.info.run_name or "" for run in trials) == [
+        f"tiny-{number:03d}" for number in range(5)
+    ]  # no run twice
+    assert {run.data.tags["outcome"] for run in trials} == {"finished", "stopped"}
+    assert "is finished; --fresh starts it again" in ndm(killed, "search", "tiny.yaml").output
