@@ -21,6 +21,10 @@ class Page:
         return [line for language, block in self.blocks if not language for line in block.splitlines() if line]
 
     @property
+    def yaml(self) -> list[str]:
+        return [block for language, block in self.blocks if language == "yaml"]
+
+    @property
     def python(self) -> list[str]:
         return [block for language, block in self.blocks if language == "python"]
 
@@ -43,6 +47,11 @@ def data_sets() -> Page:
 @pytest.fixture(scope="module")
 def training() -> Page:
     return Page("docs/training.md")
+
+
+@pytest.fixture(scope="module")
+def searching() -> Page:
+    return Page("docs/search.md")
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,20 @@ def test_the_commands_on_training_train_and_score_with_other_averages(training, 
     assert tables == {"test-elbo_cont_k2", "test-elbo_cont_k2-at-2560", "test-elbo_cont_k2-ema0.080"}
 
 
+def test_the_search_of_the_page_is_one_and_its_commands_are_those_of_the_readme(searching, readme, tmp_path) -> None:
+    (block,) = searching.yaml
+    (tmp_path / "mine.yaml").write_text(block)
+    run(f"ndm search {tmp_path / 'mine.yaml'} --dry-run", tmp_path)
+    dry, *others = searching.commands
+    assert "residual" in run(dry, tmp_path)
+    assert set(others) <= set(readme.commands)
+
+
+def test_the_search_of_the_readme_ends_with_a_report(folder: Path) -> None:
+    assert (folder / "runs" / "tiny" / "report.html").is_file()
+    assert len(list(folder.glob("runs/tiny-[0-9]*"))) == 3
+
+
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
     (command,) = [c for c in readme.commands if c.startswith("python analysis/paired.py")]
     alike = [result for result in results(folder) if result["run"].startswith("digits-tiny")]

@@ -47,11 +47,13 @@ def test_a_trial_is_an_ordinary_run_that_goes_on_by_the_ordinary_command(searche
 
 
 def test_the_tracking_server_has_flat_runs_to_filter_and_one_summary(searched: Path) -> None:
-    runs = {run.info.run_name: run for run in Tracked(searched / "runs").runs}
+    runs = {str(run.info.run_name).partition(" ")[0]: run for run in Tracked(searched / "runs").runs}
     assert set(runs) == {"tiny", *(f"tiny-{number:03d}" for number in range(5))}
     assert {run.data.tags["search"] for run in runs.values()} == {"tiny"}
     assert not any("mlflow.parentRunId" in run.data.tags for run in runs.values())
     assert runs["tiny-000"].data.tags["variant"] == "baseline"
+    assert runs["tiny-000"].info.run_name == "tiny-000 baseline"
+    assert runs["tiny-000"].data.metrics["search/compute_share"] == pytest.approx(1.0)
     for number, (_, standing, bits) in enumerate(told(searched)):
         run = runs[f"tiny-{number:03d}"]
         assert run.data.tags | {"rung": str(standing.rung), "outcome": standing.status, "seed": "0"} == run.data.tags

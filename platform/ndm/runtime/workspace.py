@@ -75,10 +75,12 @@ class Workspace:
     def tracking_uri(self) -> str:
         return tracking.resolve_uri(self.experiment.tracking, self.root)
 
-    def open_tracking_run(self, workers: str, counted: Cost, tags: Mapping[str, str] | None = None) -> str:
+    def open_tracking_run(
+        self, workers: str, counted: Cost, *, title: str = "", tags: Mapping[str, str] | None = None
+    ) -> str:
         """Create the MLflow run, or continue the one this run's folder names; returns its id.
 
-        `tags` are added to those that every training has.
+        `title` is put behind its name, and `tags` are added to those that every training has.
 
         Raises:
             UserError: the tracking server does not answer.
@@ -87,7 +89,7 @@ class Workspace:
         run_id = tracking.ensure_run(
             self.experiment.tracking,
             self.root,
-            name=self.folder.name,
+            name=" ".join(filter(None, (self.folder.name, title))),
             # Params cannot be changed later; where and how a run goes on may.
             params=self.experiment.flat(deciding=None if known is None else True),
             tags={

@@ -9,7 +9,7 @@ from ndm import runtime as runtime  # makes those of Ray
 
 for _key, _value in {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no files beside the table
-    "RAY_AIR_NEW_OUTPUT": "0",  # a banner
+    "RAY_AIR_NEW_OUTPUT": "0",  # prints whatever it is told
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C comes to the command
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }.items():

@@ -1,6 +1,6 @@
 """The desk of a search, on the node of the command: it alone writes the runs of trials, wherever they are trained."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
+from ndm.errors import UserError
 from ndm.evaluation.score import summary
 from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
@@ -20,7 +21,6 @@ from ndm.search.table import Table
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool
 
-OUTCOME = "outcome"
 TRACE = "failure.txt"
 
 
@@ -60,7 +60,10 @@ class Desk:
             workspace = Workspace(experiment, self._root, folder, self._data, self._manifest, Terminal())
             ready(workspace.home)
             run_id = workspace.open_tracking_run(
-                str(self._plan.workers), counted, {**self._tags(trial), "rung": str(rung)}
+                str(self._plan.workers),
+                counted,
+                title=self._plan.name(trial),
+                tags={**self._tags(trial), "rung": str(rung)},
             )
             folder.write("experiment", experiment.model_dump(mode="json"))
             spool = Spool(folder.path)
@@ -94,11 +97,11 @@ class Desk:
         values = {
             "search/bits_per_dim": found["value"],
             "search/bits_per_dim_se": found["error"],
-            "search/compute_pflops": made["flops"] / 1e15,
-            "search/flops_ratio": self._plan.flops_ratio(trial.point),
+            "search/compute_share": made["flops"] / self._plan.budget,
         }
         spool = self._open[trial.number].spool
         spool.metrics(made["examples"], values)
+        spool.results({"search/flops_ratio": self._plan.flops_ratio(trial.point)})
         self._table.reach(trial.number, rung, table, made)
 
     def fail(self, trial: Trial, reason: str, *, final: bool) -> None:
@@ -120,22 +123,11 @@ class Desk:
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """For each trial at work: examples seen, and those at its rung."""
-        return {
-            index: (opened.channel.collect()[0].get("position", 0), opened.goal) for index, opened in self._open.items()
-        }
-
-    def conclude(self, trial: Trial, outcome: str, rung: int) -> None:
-        """Write how a trial ended into its run, once."""
-        folder = RunFolder(self._root / self._plan.run_name(trial))
-        said = {"outcome": outcome, "rung": rung}
-        if not folder.exists or folder.read(OUTCOME) == said:
-            return
-        with folder.lock(), self._workspace(trial, folder).recording(folder.read("tracking")["run_id"]) as spool:
-            spool.tags({"outcome": outcome, "rung": str(rung)})
-        folder.write(OUTCOME, said)
-
-    def _workspace(self, trial: Trial, folder: RunFolder) -> Workspace:
-        return Workspace(self._plan.experiment(trial), self._root, folder, self._data, self._manifest, Terminal())
+        seen: dict[int, tuple[int, int]] = {}
+        for index, opened in self._open.items():
+            with suppress(UserError, RuntimeError):  # it ends, as its unit will tell
+                seen[index] = opened.channel.collect()[0].get("position", 0), opened.goal
+        return seen
 
     def _tags(self, trial: Trial) -> dict[str, str]:
         return {

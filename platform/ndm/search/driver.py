@@ -12,9 +12,11 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ndm.data.manifest import check
 from ndm.likelihood.statistics import mean
 from ndm.runs import RunFolder
 from ndm.runtime.session import gpus, resolve_workers, session
@@ -23,7 +25,7 @@ from ndm.search.config import Search
 from ndm.search.course import Course, Unit
 from ndm.search.desk import TRACE, Desk
 from ndm.search.plan import Plan, Trial
-from ndm.search.record import RECORD, check_same, publish, summary_run
+from ndm.search.record import RECORD, check_same, conclude, publish, summary_run
 from ndm.search.table import Table
 from ndm.search.trial import Job, run
 from ndm.terminal import Terminal
@@ -58,8 +60,12 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, R
             with summary_run(plan, folder, terminal) as spool, session(root, workers):
                 try:
                     _run(course, root, folder, terminal)
+                except KeyboardInterrupt:
+                    terminal.say("Stopped; the same command goes on from the last checkpoints.")
+                    raise
                 finally:
                     publish(course, folder, spool)
+        conclude(course, root, terminal)
     return course, folder
 
 
@@ -76,6 +82,7 @@ def _run(course: Course, root: Path, folder: RunFolder, terminal: Terminal) -> N
     """Hand units to Tune until the search is over."""
     plan, table = course.plan, course.table
     data = data_of(plan.base, root, terminal)
+    check(data)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     desk: Any = ray.remote(num_cpus=0)(Desk)
     desk = desk.options(scheduling_strategy=here).remote(plan.search, root, table.folder, data)
@@ -100,13 +107,11 @@ def _run(course: Course, root: Path, folder: RunFolder, terminal: Terminal) -> N
             name=f"{folder.name}-{time.time_ns()}",  # never reused: the table decides what is resumed
             storage_path=str(root / ".ray" / "tune"),
             failure_config=tune.FailureConfig(max_failures=plan.search.max_failures),
-            callbacks=[Watch(units, desk, terminal)],
+            callbacks=[Watch(desk, terminal)],
             verbose=0,
         ),
     )
     tuner.fit()
-    for trial, standing in zip(course.trials, course.standings(), strict=True):
-        ray.get(desk.conclude.remote(trial, standing.status, standing.rung))
 
 
 def _room(plan: Plan) -> int:
@@ -178,11 +183,18 @@ def outcome(course: Course, unit: Unit) -> str:
     )
 
 
-class Watch(tune.Callback):
-    """Shows what the trials are at."""
+class Watch(TrialProgressCallback):
+    """Shows what the trials are at, in the place of what Tune would show."""
 
-    def __init__(self, units: Units, desk: Any, terminal: Terminal) -> None:
-        self._units, self._desk, self._terminal, self._last = units, desk, terminal, 0.0
+    def __init__(self, desk: Any, terminal: Terminal) -> None:
+        super().__init__()
+        self._desk, self._terminal, self._last = desk, terminal, 0.0
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing: `Units` says what came of a unit."""
+
+    def _print(self, msg: str) -> None:
+        del msg
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
         """Called by Tune many times a second."""

@@ -19,7 +19,7 @@ from ndm.search.table import Table
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool, Status
 
-RECORD = "search"
+RECORD, OUTCOME = "search", "outcome"
 
 
 def check_same(folder: RunFolder, asked: Search) -> None:
@@ -88,6 +88,21 @@ def summary_run(plan: Plan, folder: RunFolder, terminal: Terminal) -> Iterator[S
         spool.status(status)
         spool.close()
         forward(folder, tracking.resolve_uri(plan.base.tracking, root), run_id, terminal)
+
+
+def conclude(course: Course, root: Path, terminal: Terminal) -> None:
+    """Write how each trial ended into its run, once, and send what of the run still waits."""
+    uri = tracking.resolve_uri(course.plan.base.tracking, root)
+    for trial, standing in zip(course.trials, course.standings(), strict=True):
+        folder = RunFolder(root / course.plan.run_name(trial))
+        said = {"outcome": standing.status, "rung": str(standing.rung)}
+        if folder.exists and folder.read(OUTCOME) != said:
+            with folder.lock():
+                spool = Spool(folder.path)
+                spool.tags(said)
+                spool.close()
+                forward(folder, uri, folder.read("tracking")["run_id"], terminal)
+            folder.write(OUTCOME, said)
 
 
 def publish(course: Course, folder: RunFolder, spool: Spool) -> Findings:

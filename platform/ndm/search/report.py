@@ -92,7 +92,7 @@ def _body(course: Course, found: Findings, pictures: dict[str, Path]) -> Iterabl
     search = course.plan.search
     yield f"<h1>Search {html.escape(search.name)}</h1><p>{html.escape(summary(course, found))}</p>"
     yield "<h2>Ranking</h2>" + _table(rows(found), found.lines)
-    yield f"<p class=how>{html.escape(_how(course))}</p>"
+    yield f"<p class=how>{html.escape(how(course))}</p>"
     for caption, picture in pictures.items():
         data, caption = base64.b64encode(picture.read_bytes()).decode(), html.escape(caption)
         yield f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{caption}.</figcaption></figure>'
@@ -113,7 +113,8 @@ def _body(course: Course, found: Findings, pictures: dict[str, Path]) -> Iterabl
     yield f"<h2>The search</h2><pre>{html.escape(notation.write(search.model_dump(mode='json')))}</pre>"
 
 
-def _how(course: Course) -> str:
+def how(course: Course) -> str:
+    """How its numbers were made, in a few sentences."""
     search, rungs = course.plan.search, course.plan.search.pruner.shares()
     made = next((rung.made for trial in course.trials for rung in course.rungs(trial)), None)
     data = f" of {made['data']['name']} {made['data']['version']} (hash {made['data']['hash'][:12]})" if made else ""

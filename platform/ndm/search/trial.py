@@ -106,9 +106,10 @@ def _score(task: Task, experiment: Experiment, manifest: Manifest, score: Score,
     asked = (where, score, images, experiment.evaluation.batch)
     if alone:
         return _score_here(*asked)
-    elsewhere = PlacementGroupSchedulingStrategy(placement_group=None)  # Tune has kept nothing for this process's tasks
-    task = ray.remote(num_cpus=1, scheduling_strategy=elsewhere)(_score_here)
-    return ray.get(on_device(task).remote(*asked))
+    nowhere: Any = None  # Tune has kept nothing for the tasks of this process
+    elsewhere = PlacementGroupSchedulingStrategy(placement_group=nowhere)
+    remote: Any = ray.remote(num_cpus=1, scheduling_strategy=elsewhere)(_score_here)
+    return ray.get(on_device(remote).remote(*asked))
 
 
 def _score_here(where: Where, score: Score, images: int, batch: int) -> pa.Table:
