@@ -149,8 +149,10 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     from ndm.registry import kinds
 
     packages = {"sampler": "sampling", "volatility": "volatilities", "data": "data.sources"} | {
-        name: f"{name}s" for name in ("transform", "schedule", "network", "head", "objective")
+        "searcher": "search.searchers",
+        "pruner": "search.pruners",
     }
+    packages |= {name: f"{name}s" for name in ("transform", "schedule", "network", "head", "objective")}
     rows = dict(re.findall(r"^\| (\w+) \| (`.*`) \|$", readme.text, re.MULTILINE))
     assert {part: tuple(re.findall(r"`(\w+)`", rows[part])) for part in packages} == {
         part: kinds(f"ndm.{package}") for part, package in packages.items()
@@ -159,7 +161,11 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/likelihood.md", "docs/data.md", "docs/training.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        *(f"docs/{page}.md" for page in ("architecture", "likelihood", "data", "training", "search", "results")),
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page

@@ -1,10 +1,12 @@
 """`ndm search` through Ray Tune: runs, report and tracking of a whole search, and trials of several workers."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import ray
-from commands import Tracked, checkpoints, here, records, refusal
+from commands import REPOSITORY, Tracked, checkpoints, here, records, refusal
 from ray.util.placement_group import placement_group_table
 from searches import TINY, course, told
 
@@ -67,6 +69,13 @@ def test_the_tracking_server_has_flat_runs_to_filter_and_one_summary(searched: P
 def test_a_report_can_be_had_at_any_moment(searched: Path) -> None:
     output = here(searched, "search-report", "tiny").output
     assert output.strip().endswith(str(searched / "runs" / "tiny" / "report.html"))
+
+
+def test_the_page_of_searches_has_a_line_for_every_point(searched: Path) -> None:
+    script = [sys.executable, str(REPOSITORY / "analysis" / "searches.py"), "tiny", "--root", str(searched / "runs")]
+    page = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert "## tiny" in page
+    assert len([line for line in page.splitlines() if line.startswith("| ")]) == 1 + 5
 
 
 def test_the_same_command_again_trains_nothing(searched: Path) -> None:
