@@ -109,7 +109,15 @@ def test_make_targets_are_the_commands_the_readme_describes(readme) -> None:
 
 
 def test_every_command_of_the_readme_is_tested(readme) -> None:
-    known = ("ndm train", "ndm evaluate", "ndm sample", "make demo", "make ui", "python analysis/paired.py")
+    known = (
+        "ndm train",
+        "ndm search",
+        "ndm evaluate",
+        "ndm sample",
+        "make demo",
+        "make ui",
+        "python analysis/paired.py",
+    )
     assert [c for c in readme.commands if not c.startswith(known)] == []
 
 
