@@ -68,7 +68,8 @@ class Plan:
         """Try a hundred points of the space, or all there are, before anything runs.
 
         Raises:
-            UserError: one is no experiment, naming it and the clash; or none is within the constraints.
+            UserError: one is no experiment, naming it and the clash; none is within the constraints; or the compute is
+                too little for its rungs.
         """
         space = self.search.space
         if all(dimension.choice is not None for dimension in space.values()):
@@ -78,11 +79,14 @@ class Plan:
             points = [draw(space, self.values, stream.uniform(i, 1, (len(space),))[0].tolist()) for i in range(SAMPLED)]
         for point in points:
             self._check_experiment(point, f"the point {self.label(point)}")
-        if self.search.constraints and not any(self.allowed(point) for point in points):
+        within = [point for point in points if self.allowed(point)]
+        if not within:
             raise UserError(
-                f"None of {len(points)} points of the space is within constraints="
-                f"{list(self.search.constraints)}; widen them."
+                f"None of {len(points)} points of the space is another experiment than the baseline and within "
+                f"constraints={list(self.search.constraints)}; widen the space or the constraints."
             )
+        for point in (self.search.baseline, *within):
+            self.stops(point)
 
     def allowed(self, point: Point) -> bool:
         """Whether a point is within the constraints, and another experiment than the baseline."""
@@ -98,8 +102,8 @@ class Plan:
         return self.cost(point).step_flops / self.cost(self.search.baseline).step_flops
 
     def cost(self, point: Point) -> Cost:
-        """What a step of a point costs."""
-        key = json.dumps(point, sort_keys=True)
+        """What a step of a point costs; the optimiser's settings change nothing of it."""
+        key = json.dumps({k: v for k, v in point.items() if not k.startswith("optimizer.")}, sort_keys=True)
         if key not in self._costs:
             self._costs[key] = cost_of(self._lay(point, {}))
         return self._costs[key]
