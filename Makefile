@@ -12,11 +12,11 @@ demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 test: check ## all checks and all tests, in three parts side by side: most of the time they wait for processes to start
 	$(MAKE) --no-print-directory -j3 --output-sync=target test-part-1 test-part-2 test-part-3
 
-test-part-1: FOLDERS := docs integration
-test-part-2: FOLDERS := recovery servers golden contract exact unit
-test-part-3: FOLDERS := cluster
+test-part-1: FOLDERS := integration
+test-part-2: FOLDERS := golden contract exact unit docs
+test-part-3: FOLDERS := cluster recovery servers
 test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -rs $(FOLDERS:%=tests/%)
+	$(BIN)/python -m pytest -q -rs --durations=12 $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
 	$(BIN)/ruff check .

@@ -24,7 +24,7 @@ split, every image once, with the standard error over images and the bootstrap's
 network (ODE: with its divergence) per latent and the solver's own error, against a hundredth of the tolerance;
 `s/image` is CPU time of one core (on a GPU, time by the clock). Bounds (`elbo`) and ODE likelihoods are of different
 models that share their weights: neither bounds the other. `gap` is the bound that the run ended with less the ODE
-value, image by image.
+value, image by image. [ladder.md](ladder.md) has searches over transforms and schedules.
 """
 
 

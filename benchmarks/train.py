@@ -33,7 +33,7 @@ from ndm.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / "results" / "train.md"
-PRESET, BATCH, RECORD, SAVE = "digits-ndm", 128, 1280, 6400
+PRESET, BATCH, RECORD = "digits-ndm", 128, 1280
 HALF_MINUTE = 30.0
 
 
@@ -75,13 +75,13 @@ def bare_rate(overrides: Sequence[str], data: Path, examples: int, processes: in
     return total
 
 
-def trained(overrides: Sequence[str], root: Path, examples: int, workers: int) -> dict[str, float]:
+def trained(overrides: Sequence[str], root: Path, examples: int, workers: int, save: int) -> dict[str, float]:
     """Of a whole `ndm train`: rate, seconds to the first step, and what a checkpoint costs."""
     name = f"bench-{time.time_ns()}"
     began = time.time()
     command = [sys.executable, str(ROOT / "jobs" / "train.py"), PRESET, *overrides, f"run.name={name}"]
     command += [f"training.examples={examples}", f"scaling.workers={workers}", f"storage.root={root}"]
-    command += [f"monitor={{log_every: {RECORD}, checkpoint_every: {SAVE}, validate_every: {RECORD * 10**6}}}"]
+    command += [f"monitor={{log_every: {RECORD}, checkpoint_every: {save}, validate_every: {RECORD * 10**6}}}"]
     command += ["monitor.validation_draws=1", "evaluation.draws=1", "samples.count=1", "sampler.steps=1"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines = [json.loads(line) for line in (root / name / "spool.jsonl").read_text().splitlines()]
@@ -113,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=51_200)
+    parser.add_argument("--save", type=int, default=6400, help="examples between two checkpoints")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("overrides", nargs="*", default=[])
     options = parser.parse_intermixed_args()
@@ -128,7 +129,7 @@ def main() -> None:
         for number in range(options.rounds):
             for count in (1, 2):
                 note(**{f"bare {count}": bare_rate(options.overrides, data, options.examples, count)})
-                ours = trained(options.overrides, root, options.examples, count)
+                ours = trained(options.overrides, root, options.examples, count, options.save)
                 note(**{f"{key} {count}": value for key, value in ours.items()})
             print(
                 f"round {number + 1} of {options.rounds}:", {k: round(v[-1], 4) for k, v in found.items()}, flush=True
@@ -139,7 +140,7 @@ def main() -> None:
         "",
         f"`python benchmarks/train.py`, {PRESET}{''.join(f' {o}' for o in options.overrides)}, torch "
         f"{torch.__version__}, one CPU thread a worker, the second half of {options.examples} examples in batches of "
-        f"{BATCH}, a checkpoint every {SAVE}, medians of {options.rounds} interleaved rounds, by the clock.",
+        f"{BATCH}, a checkpoint every {options.save}, medians of {options.rounds} interleaved rounds, by the clock.",
         "",
         "| what | measured | target |",
         "|---|---|---|",

@@ -34,7 +34,7 @@ def test_the_benchmark_of_the_ingest_ends_with_a_table(tmp_path: Path) -> None:
 
 def test_the_benchmark_of_the_training_ends_with_a_table(tmp_path: Path) -> None:
     small = ["network.channels=8", "transform.network.width=16"]
-    few = ["--rounds", "1", "--examples", "16000", "--out", str(tmp_path / "train.md")]
+    few = ["--rounds", "1", "--examples", "3840", "--save", "1280", "--out", str(tmp_path / "train.md")]
     script = [sys.executable, str(REPOSITORY / "benchmarks" / "train.py"), *few, *small]
     done = subprocess.run(script, capture_output=True, text=True, timeout=LONG, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

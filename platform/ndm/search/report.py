@@ -119,8 +119,9 @@ def how(course: Course) -> str:
     made = next((rung.made for trial in course.trials for rung in course.rungs(trial)), None)
     data = f" of {made['data']['name']} {made['data']['version']} (hash {made['data']['hash'][:12]})" if made else ""
     images = made["images"] if made else search.score.images
+    draws = made.get("draws", search.score.draws) if made else search.score.draws
     parts = [
-        f"Bits/dim are {search.score.estimator} with {search.score.draws} draws on the first {images} validation "
+        f"Bits/dim are {search.score.estimator} with {draws} draws on the first {images} validation "
         f"images{data}, the same noise for all (seed {search.score.seed}); +- is a standard error over images, of a "
         "difference over paired images. It holds nothing of what another seed of the training would change",
         f"; {len(search.seeds)} seeds are averaged" if len(search.seeds) > 1 else "",

@@ -55,6 +55,8 @@ class Table:
         while (key := (index, first + len(found))) in self._rungs or self._file(*key).is_file():
             if key not in self._rungs:
                 table, made = read(self._file(*key))
+                if "draws" in table.column_names:  # as the estimator rounds them
+                    made["draws"] = table.column("draws")[0].as_py()
                 self._rungs[key] = Rung(bits_per_dim(values_of(table, "nats"), made["dimensions"]), made)
             found.append(self._rungs[key])
         return tuple(found)
