@@ -107,8 +107,8 @@ def test_nonlinear_transform_needs_the_average_of_f_and_of_its_derivative():
 
 
 def ring(gamma_0):
-    variances = [rings.SD**2] * rings.MODES
-    return Normals(line(gamma_0, 8), [1 / rings.MODES] * rings.MODES, rings.CENTRES, variances)
+    variances = [rings.LAW.sd**2] * rings.MODES
+    return Normals(line(gamma_0, 8), [1 / rings.MODES] * rings.MODES, rings.LAW.centres, variances)
 
 
 def test_rings():
@@ -117,11 +117,11 @@ def test_rings():
     law = ring(-3)
     start = law.process.at(torch.zeros(4, dtype=torch.float64), x)
     found = log_density(law.model(), start.alpha * x, tolerance=1e-9, prior=lambda z: at(law, z, 1.0)).log_density
-    sd = float((rings.SD**2 + start.sigma[0] ** 2 / start.alpha[0] ** 2).sqrt())
-    squares = (x[:, None] - torch.from_numpy(rings.CENTRES)).square().sum(2)
+    sd = float((rings.LAW.sd**2 + start.sigma[0] ** 2 / start.alpha[0] ** 2).sqrt())
+    squares = (x[:, None] - torch.from_numpy(rings.LAW.centres)).square().sum(2)
     widened = torch.logsumexp(-squares / (2 * sd**2), 1) - log(rings.MODES * 2 * pi * sd**2)
     torch.testing.assert_close(found + 2 * start.alpha[:, 0].log(), widened, rtol=0, atol=1e-7)
-    own = torch.from_numpy(rings.log_density(x.numpy()))
+    own = torch.from_numpy(rings.LAW.log_density(x.numpy()))
     assert (widened - own).abs().max() > 0.1
     settings = Settings(way="point", probes=0, tolerance=1e-8, check=1)
     nats = ode_nats(ring(-20).model(), x, 0, seed=0, settings=settings)
