@@ -13,8 +13,8 @@ test: check ## all checks and all tests, in three parts side by side: most of th
 	$(MAKE) --no-print-directory -j3 --output-sync=target test-part-1 test-part-2 test-part-3
 
 test-part-1: FOLDERS := integration
-test-part-2: FOLDERS := golden contract exact unit docs
-test-part-3: FOLDERS := cluster recovery servers
+test-part-2: FOLDERS := servers golden contract exact unit docs
+test-part-3: FOLDERS := cluster recovery
 test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -rs --durations=12 $(FOLDERS:%=tests/%)
 
