@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ndm.config import Experiment, flatten
+from ndm.config import WHERE, Experiment, flatten
 from ndm.likelihood.statistics import Mean, mean, paired
 from ndm.search.course import Course
 from ndm.search.plan import BASELINE, parameters
@@ -168,7 +168,7 @@ def _fitted(dimension: Dimension, values: list[object], bits: np.ndarray) -> np.
 def _retrain(course: Course, place: int) -> str:
     search = course.plan.search
     point = next(trial.point for trial in course.trials if trial.place == place)
-    given = {k: v for k, v in search.set.items() if not k.startswith("monitor")} | point
+    given = {k: v for k, v in search.set.items() if k.partition(".")[0] not in WHERE} | point
     words = (
         f"{k}={v if isinstance(v, str) else json.dumps(v, separators=(',', ':'))}" for k, v in flatten(given).items()
     )
