@@ -92,7 +92,7 @@ def main() -> None:
         f"| a unit takes, seconds in the mean | {whole.unit:.1f} and {cut.unit:.1f} | |",
     ]
     print("\n".join(lines))
-    options.out.write_text("\n".join(line for line in lines) + "\n", encoding="utf-8")
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ def main(options: Namespace) -> None:
     from ndm.search import report
     from ndm.search.driver import search
 
-    course, folder = search(asked, fresh=options.fresh, terminal=terminal)
-    page, found = report.write(course, folder.path)
+    course, page, found = search(asked, fresh=options.fresh, terminal=terminal)
     report.show(course, found, page, terminal)
 
 

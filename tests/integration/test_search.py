@@ -92,7 +92,10 @@ def test_mistakes_are_sentences(searched: Path) -> None:
     assert "did you mean transform.kind" in refusal(
         searched, "search", "tiny.yaml", "name=other", "transform.kint=scale"
     )
-    assert "--fresh" not in refusal(searched, "search", "tiny.yaml", "name=other", "storage.root=/proc/nowhere")
+    assert "cannot be kept in /proc" in refusal(
+        searched, "search", "tiny.yaml", "name=other", "storage.root=/proc/nowhere"
+    )
+    assert "tiny-000 is a run, not a search" in refusal(searched, "search", "tiny.yaml", "name=tiny-000")
 
 
 def test_trials_of_two_workers_come_to_the_same_curves_and_leave_nothing(searched: Path, tmp_path: Path) -> None:

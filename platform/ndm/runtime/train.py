@@ -33,7 +33,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
     folder = RunFolder(Path(experiment.storage.root).absolute() / experiment.run_name())
     with folder.lock():
         if fresh:
-            _clear(experiment, folder)
+            clear(experiment, folder)
         check_same(folder, experiment)
         if results := folder.read("results"):
             terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
@@ -72,7 +72,7 @@ def said(workers: Workers) -> str:
     return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
 
 
-def _clear(experiment: Experiment, folder: RunFolder) -> None:
+def clear(experiment: Experiment, folder: RunFolder) -> None:
     """Move an earlier run aside.
 
     Raises:

@@ -20,7 +20,7 @@ from ndm.search.searchers import random
 from ndm.search.space import Space
 
 FOLDER = Path(__file__).resolve().parents[3] / "jobs" / "searches"
-BOUND = re.compile(r"\s*(flops_ratio|parameters)\s*(<=|>=|<|>)\s*([0-9][0-9.e+]*)\s*")
+BOUND = re.compile(r"\s*(flops_ratio|parameters)\s*(<=|>=|<|>)\s*([0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?)\s*")
 
 
 def _bound(text: str) -> str:
@@ -90,14 +90,14 @@ class Search(Config):
             raise ValueError(f"seeds={list(self.seeds)} must differ")
         self.searcher.check(self.space, self.pruner)
         self.pruner.check(self.space)
-        if self.pruner.kind == "population" and len(self.seeds) > 1:
-            raise ValueError(f"pruner.kind=population works with one seed, not seeds={list(self.seeds)}")
+        if self.pruner.breeds and len(self.seeds) > 1:
+            raise ValueError(f"pruner.kind={self.pruner.kind} works with one seed, not seeds={list(self.seeds)}")
         return self
 
     def digest(self) -> str:
         """SHA-256 of what decides its trials; how many there are and where they run may change later."""
         free = {"concurrency", "gpus", "max_failures"}
-        if self.pruner.kind != "population":  # whose trials all know of one another
+        if not self.pruner.breeds:  # else they all know of one another
             free.add("trials")
         deciding = self.model_dump(mode="json", exclude=free)
         deciding["set"] = {key: value for key, value in self.set.items() if key.partition(".")[0] not in WHERE}
@@ -136,7 +136,7 @@ def load(search: str, overrides: Sequence[str] = ()) -> Search:
         if key.partition(".")[0] in Search.model_fields:
             _lay(tree, key.split("."), value)
         else:
-            tree["set"] = {**(tree.get("set") or {}), key: value}
+            _lay(tree, ["set", key], value)
     return resolve(tree)
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from ndm.search.plan import BASELINE, Plan, Trial
 from ndm.search.pruners import Progress, Standing
-from ndm.search.searchers import Tried
+from ndm.search.searchers import Opening, Tried
 from ndm.search.space import Point
 from ndm.search.table import Rung, Table
 
@@ -25,7 +25,7 @@ class Course:
         self.trials: list[Trial] = []
         self._exhausted = False
         known = table.points() or [plan.search.baseline]
-        for point in known[: None if plan.search.pruner.kind != "population" else 1 + plan.search.trials]:
+        for point in known[: 1 + plan.search.trials if plan.search.pruner.breeds else None]:
             self._add(point)
         self._propose()
 
@@ -108,12 +108,13 @@ class Course:
         search = self.plan.search
         while not self.complete() and self._ended(search.searcher.waits_for(place := self._places() - 1)):
             tried = [self._tried(earlier) for earlier in range(1, place + 1)]
-            point = search.searcher.point(place, search.space, self.plan.values, tried, self.plan.allowed)
+            opening = Opening(place, search.space, self.plan.values, tried, self.plan.allowed)
+            point = search.searcher.point(opening)
             if point is None:
                 self._exhausted = True
             else:
                 self._add(point)
-        if search.pruner.kind == "population" and self.complete():
+        if search.pruner.breeds and self.complete():
             self._breed()
 
     def _breed(self) -> None:

@@ -3,7 +3,7 @@
 from ndm import notation
 from ndm.search.config import Search
 from ndm.search.plan import Plan
-from ndm.search.searchers import Tried
+from ndm.search.searchers import Opening, Tried
 from ndm.search.space import Point
 
 
@@ -18,7 +18,7 @@ def describe(search: Search) -> str:
     points: list[Point] = []
     while len(points) < search.trials and search.searcher.waits_for(len(points)) == 0:
         before = [Tried(point, (), False, 1.0) for point in points]
-        point = search.searcher.point(len(points), search.space, plan.values, before, plan.allowed)
+        point = search.searcher.point(Opening(len(points), search.space, plan.values, before, plan.allowed))
         if point is None:
             break
         points.append(point)

@@ -29,7 +29,6 @@ class Open(NamedTuple):
 
     stack: ExitStack
     spool: Spool
-    workspace: Workspace
     channel: Channel
     goal: int
 
@@ -71,7 +70,7 @@ class Desk:
             spool.status("RUNNING")
             stack.enter_context(workspace.forwarding(run_id))
             channel = Channel(folder.path, self._manifest.levels)
-            self._open[trial.number] = Open(stack.pop_all(), spool, workspace, channel, stop)
+            self._open[trial.number] = Open(stack.pop_all(), spool, channel, stop)
         return Task(
             experiment.model_dump(mode="json"),
             workspace.home,

@@ -20,10 +20,13 @@ from ndm.data.manifest import check
 from ndm.likelihood.statistics import mean
 from ndm.runs import RunFolder
 from ndm.runtime.session import gpus, resolve_workers, session
+from ndm.runtime.train import clear
 from ndm.runtime.workspace import data_of
+from ndm.search import report
 from ndm.search.config import Search
 from ndm.search.course import Course, Unit
 from ndm.search.desk import TRACE, Desk
+from ndm.search.findings import Findings
 from ndm.search.plan import Plan, Trial
 from ndm.search.record import RECORD, check_same, conclude, publish, summary_run
 from ndm.search.table import Table
@@ -34,8 +37,8 @@ SECONDS = 2.0
 """Between two looks at what the trials are at."""
 
 
-def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, RunFolder]:
-    """Carry a search to its end, from wherever an earlier call left it.
+def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, Path, Findings]:
+    """Carry a search to its end, from wherever an earlier call left it; returns it with its report.
 
     Raises:
         UserError: a circumstance the user can mend.
@@ -47,7 +50,7 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, R
     folder = RunFolder(root / asked.name)
     with folder.lock():
         if fresh:
-            _clear(plan, folder)
+            _clear(folder)
         check_same(folder, asked)
         workers = resolve_workers(plan.workers)
         table = Table(folder.path)
@@ -56,6 +59,7 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, R
         course = Course(plan, table)
         if course.over():
             terminal.say(f"The search {folder.name} is finished; --fresh starts it again from the beginning.")
+            page, found = report.write(course, folder.path)
         else:
             with summary_run(plan, folder, terminal) as spool, session(root, workers):
                 try:
@@ -64,17 +68,18 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, R
                     terminal.say("Stopped; the same command goes on from the last checkpoints.")
                     raise
                 finally:
-                    publish(course, folder, spool)
+                    page, found = publish(course, folder, spool)
         conclude(course, root, terminal)
-    return course, folder
+    return course, page, found
 
 
-def _clear(plan: Plan, folder: RunFolder) -> None:
-    """Move an earlier search aside, with the runs of its trials."""
-    for run_folder in sorted(folder.path.parent.glob(f"{folder.name}-[0-9][0-9][0-9]")):
-        other = RunFolder(run_folder)
-        with other.lock():
-            other.clear()
+def _clear(folder: RunFolder) -> None:
+    """Move an earlier search aside, with the runs of its trials; errors as for `runtime.train.clear`."""
+    for path in sorted(folder.path.parent.glob(f"{folder.name}-*")):
+        trial = RunFolder(path)
+        if path.name.removeprefix(f"{folder.name}-").isdecimal() and trial.exists:
+            with trial.lock():
+                clear(trial.experiment(), trial)
     folder.clear()
 
 

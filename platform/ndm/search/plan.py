@@ -64,6 +64,10 @@ class Plan:
         """Dotted keys of the experiment that points are laid on."""
         return self.base.flat()
 
+    @cached_property
+    def _baseline(self) -> str:
+        return self._lay(self.search.baseline, {}).digest()
+
     def check(self) -> None:
         """Try a hundred points of the space, or all there are, before anything runs.
 
@@ -90,7 +94,7 @@ class Plan:
 
     def allowed(self, point: Point) -> bool:
         """Whether a point is within the constraints, and another experiment than the baseline."""
-        if self._lay(point, {}).digest() == self._lay(self.search.baseline, {}).digest():
+        if self._lay(point, {}).digest() == self._baseline:
             return False
         if not self.search.constraints:
             return True
@@ -128,7 +132,7 @@ class Plan:
     def experiment(self, trial: Trial) -> Experiment:
         """The experiment of a trial, as `ndm train` takes it."""
         given: dict[str, Any] = {"training.examples": self.stops(trial.point)[-1], "seed": trial.seed}
-        if self.search.pruner.kind == "population":
+        if self.search.pruner.breeds:
             given["monitor.keep"] = ALL  # a child may start from any rung
         return self._lay(trial.point, given | {"run.name": self.run_name(trial)})
 

@@ -14,7 +14,7 @@ from ndm.search import config, report
 from ndm.search.config import Search
 from ndm.search.course import Course
 from ndm.search.findings import Findings
-from ndm.search.plan import Plan
+from ndm.search.plan import BASELINE, Plan
 from ndm.search.table import Table
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool, Status
@@ -26,8 +26,10 @@ def check_same(folder: RunFolder, asked: Search) -> None:
     """Refuse to go on with another search than a folder's.
 
     Raises:
-        UserError: naming what differs.
+        UserError: naming what differs, or it is a run's.
     """
+    if folder.exists:
+        raise UserError(f"{folder.name} is a run, not a search; choose another name=... for the search.")
     before = folder.read(RECORD)
     if before and before["digest"] != asked.digest():
         there, here = before["search"], asked.model_dump(mode="json")
@@ -105,12 +107,12 @@ def conclude(course: Course, root: Path, terminal: Terminal) -> None:
             folder.write(OUTCOME, said)
 
 
-def publish(course: Course, folder: RunFolder, spool: Spool) -> Findings:
+def publish(course: Course, folder: RunFolder, spool: Spool) -> tuple[Path, Findings]:
     """Write the report, and say it in the search's run."""
     page, found = report.write(course, folder.path)
     first = found.lines[0]
     if first.bits is not None:
-        baseline = next((line.bits for line in found.lines if line.label == "baseline"), None)
+        baseline = next((line.bits for line in found.lines if line.place == BASELINE), None)
         values = {"search/best_bits_per_dim": first.bits.value, "search/best_bits_per_dim_se": first.bits.error}
         values |= {"search/baseline_bits_per_dim": baseline.value} if baseline else {}
         spool.results(values | {"search/share_of_compute": found.spent / found.full})
@@ -118,4 +120,4 @@ def publish(course: Course, folder: RunFolder, spool: Spool) -> Findings:
     spool.artifact(page)
     if (page.parent / "figures").is_dir():
         spool.artifact(page.parent / "figures")
-    return found
+    return page, found

@@ -42,7 +42,7 @@ class Table:
         Raises:
             UserError: one is damaged.
         """
-        return [_json(path) for path in sorted(self.folder.glob("points/*.json"))]
+        return [_json(path) for path in sorted(self.folder.glob("points/*.json"), key=lambda path: int(path.stem))]
 
     def add(self, number: int, point: Point) -> None:
         """A new one, or one that is there."""

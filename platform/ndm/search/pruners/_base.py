@@ -6,7 +6,7 @@ command after a crash, or with other workers, cuts the same trials.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -47,6 +47,11 @@ class Standing(NamedTuple):
 class Pruner(Config, ABC):
     """Cuts trials at rungs of compute."""
 
+    needs_all: ClassVar[bool] = False
+    """A verdict knows all trials of the search."""
+    breeds: ClassVar[bool] = False
+    """Rungs bring children."""
+
     @abstractmethod
     def shares(self) -> tuple[float, ...]:
         """The compute at each rung, as a share of the whole; ascending, the last is 1."""
@@ -75,8 +80,9 @@ class Pruner(Config, ABC):
         return []
 
     def perturbed(self, point: Point, space: Space, number: int) -> Point:
-        """The point of child `number`, made of its parent's."""
-        raise NotImplementedError
+        """The point of child `number`: its parent's, changed or not."""
+        del space, number
+        return point
 
     def standings(self, trials: Sequence[Progress], expected: int) -> list[Standing]:
         """Where each trial stands, in their order; `expected` is how many there will be, children apart."""

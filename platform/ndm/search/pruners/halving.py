@@ -6,7 +6,7 @@ better trials to come, but workers may wait for the last trial of a rung.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from ndm.search.pruners._base import Halving, Verdict, kept
 class Config(Halving):
     """All trials are compared with all."""
 
+    needs_all: ClassVar[bool] = True
     kind: Literal["halving"]
 
     def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:

@@ -8,7 +8,7 @@ A copy is a trial of its own, which starts from another one's checkpoint at a ru
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -25,6 +25,8 @@ PERTURBED = "optimizer."
 class Config(Pruner):
     """The population is `trials`; every rung waits for all of it."""
 
+    needs_all: ClassVar[bool] = True
+    breeds: ClassVar[bool] = True
     kind: Literal["population"]
     rungs: int = Field(default=4, ge=2, le=100)
     """Of equal compute."""

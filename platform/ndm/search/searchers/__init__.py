@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ndm import registry
+from ndm.search.searchers._base import Opening as Opening
 from ndm.search.searchers._base import Searcher as Searcher
 from ndm.search.searchers._base import Tried as Tried
 

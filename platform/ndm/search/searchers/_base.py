@@ -25,6 +25,20 @@ class Tried(NamedTuple):
     """A step's FLOPs over the baseline's."""
 
 
+class Opening(NamedTuple):
+    """A place of a search for which a point is wanted."""
+
+    place: int
+    """Counted from 0."""
+    space: Space
+    base: Mapping[str, Any]
+    """Dotted keys of the experiment that points are laid on."""
+    before: Sequence[Tried]
+    """All points proposed before; of the first `waits_for(place)` it is known what they reached."""
+    allowed: Callable[[Point], bool]
+    """Whether a point is within the constraints."""
+
+
 class Searcher(Config, ABC):
     """Proposes points."""
 
@@ -42,18 +56,5 @@ class Searcher(Config, ABC):
         return 0
 
     @abstractmethod
-    def point(
-        self,
-        place: int,
-        space: Space,
-        base: Mapping[str, Any],
-        before: Sequence[Tried],
-        allowed: Callable[[Point], bool],
-    ) -> Point | None:
-        """The point at `place`, counted from 0; None if there are no more.
-
-        Args:
-            base: dotted keys of the experiment that points are laid on.
-            before: all points proposed before; of the first `waits_for(place)` it is known what they reached.
-            allowed: whether a point is within the constraints.
-        """
+    def point(self, opening: Opening) -> Point | None:
+        """The point for an opening; None if there are no more."""

@@ -1,12 +1,11 @@
 """Random search: independent draws from the space, no point twice."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from ndm.config import Seed
 from ndm.randomness import Stream
-from ndm.search.searchers._base import Searcher, Tried
-from ndm.search.space import Point, Space, draw
+from ndm.search.searchers._base import Opening, Searcher
+from ndm.search.space import Point, draw
 
 ATTEMPTS = 1000
 
@@ -17,18 +16,11 @@ class Config(Searcher):
     kind: Literal["random"] = "random"
     seed: Seed = 0
 
-    def point(
-        self,
-        place: int,
-        space: Space,
-        base: Mapping[str, Any],
-        before: Sequence[Tried],
-        allowed: Callable[[Point], bool],
-    ) -> Point | None:
-        quantiles = Stream(self.seed, "search", place)
-        known = [tried.point for tried in before]
+    def point(self, opening: Opening) -> Point | None:
+        space, quantiles = opening.space, Stream(self.seed, "search", opening.place)
+        known = [tried.point for tried in opening.before]
         for attempt in range(ATTEMPTS):
-            point = draw(space, base, quantiles.uniform(attempt, 1, (len(space),))[0].tolist())
-            if point not in known and allowed(point):
+            point = draw(space, opening.base, quantiles.uniform(attempt, 1, (len(space),))[0].tolist())
+            if point not in known and opening.allowed(point):
                 return point
         return None

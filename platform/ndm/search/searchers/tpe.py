@@ -9,7 +9,6 @@ reached. With `cost` as an objective beside the bits it looks for the front of b
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
@@ -19,7 +18,7 @@ from pydantic import Field
 
 from ndm.config import Seed
 from ndm.search.pruners import Pruner
-from ndm.search.searchers._base import Searcher, Tried
+from ndm.search.searchers._base import Opening, Searcher, Tried
 from ndm.search.space import Dimension, Point, Space, keys_of
 
 ATTEMPTS = 100
@@ -38,7 +37,7 @@ class Config(Searcher):
     def check(self, space: Space, pruner: Pruner) -> None:
         del space
         kind = getattr(pruner, "kind", "")
-        if kind in ("halving", "population"):
+        if pruner.needs_all:
             raise ValueError(
                 f"searcher.kind=tpe proposes points while others run; pruner.kind={kind} needs all at once"
             )
@@ -52,17 +51,10 @@ class Config(Searcher):
     def waits_for(self, place: int) -> int:
         return place // self.generation * self.generation
 
-    def point(
-        self,
-        place: int,
-        space: Space,
-        base: Mapping[str, Any],
-        before: Sequence[Tried],
-        allowed: Callable[[Point], bool],
-    ) -> Point | None:
+    def point(self, opening: Opening) -> Point | None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        known = self.waits_for(place)
-        digest = hashlib.sha256(f"{self.seed} {place}".encode()).digest()
+        space, known = opening.space, self.waits_for(opening.place)
+        digest = hashlib.sha256(f"{self.seed} {opening.place}".encode()).digest()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group`: conditional spaces
             sampler = optuna.samplers.TPESampler(
@@ -74,15 +66,15 @@ class Config(Searcher):
             )
         directions: list[Literal["minimize", "maximize"]] = ["minimize" for _ in self.objectives]
         study = optuna.create_study(sampler=sampler, directions=directions)
-        study.add_trials([self._told(tried, space, ended=i < known) for i, tried in enumerate(before)])
-        points = [tried.point for tried in before]
+        study.add_trials([self._told(tried, space, ended=i < known) for i, tried in enumerate(opening.before)])
+        points = [tried.point for tried in opening.before]
         for _ in range(ATTEMPTS):
             trial = study.ask()
             point: Point = {}
             for key, dimension in space.items():
-                if dimension.applies({**base, **keys_of(point)}):
+                if dimension.applies({**opening.base, **keys_of(point)}):
                     point[key] = _ask(trial, key, dimension)
-            if point not in points and allowed(point):
+            if point not in points and opening.allowed(point):
                 return point
             study.tell(trial, state=TrialState.FAIL)
         return None
