@@ -1,8 +1,11 @@
 """What the driver of a training is told when its workers die, fail or refuse."""
 
+import threading
+
 import pytest
 
 from ndm.errors import UserError
+from ndm.runtime import fit
 from ndm.runtime.channel import Mailbox
 
 
@@ -26,6 +29,15 @@ def test_a_refusal_ends_the_training_at_once() -> None:
     _, _, _, end = mailbox.collect()
     assert isinstance(end, UserError)
     assert str(end) == "The shard a is damaged."
+
+
+def test_what_was_said_before_the_end_is_told_also_where_both_come_at_once() -> None:
+    mailbox, told = Mailbox(), []
+    mailbox.warn("The checkpoint at 2560 examples could not be saved.")
+    mailbox.refuse(UserError("The last checkpoint could not be saved."))
+    with pytest.raises(UserError, match="The last checkpoint"):
+        fit.watch(threading.Event(), mailbox, 1.0, lambda progress: None, told.append)
+    assert told == ["The checkpoint at 2560 examples could not be saved."]
 
 
 @pytest.mark.parametrize(

@@ -147,17 +147,11 @@ class Channel:
         """From a worker: has a stop been asked for?"""
         return ray.get(self._mailbox.stopping.remote())
 
-    def collect(self) -> tuple[dict[str, Any], list[str], float]:
-        """From the driver: the latest progress, the warnings since the last call, and how long no group has run.
-
-        Raises:
-            UserError: a worker refused to go on.
-            RuntimeError: a worker failed twice in the same way.
+    def collect(self) -> tuple[dict[str, Any], list[str], float, Exception | None]:
+        """From the driver: the latest progress, the warnings since the last call, how long no group has run, and what
+        ends the training: a UserError where a worker refused to go on, a RuntimeError where one failed twice alike.
         """
-        progress, warnings, waited, end = ray.get(self._mailbox.collect.remote())
-        if end is not None:
-            raise end
-        return progress, warnings, waited
+        return ray.get(self._mailbox.collect.remote())
 
     def ask_to_stop(self) -> None:
         """From the driver."""

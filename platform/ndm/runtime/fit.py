@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray.train
 from ray.train import UserCallback
@@ -19,6 +19,14 @@ from ndm.terminal import duration
 POLL_SECONDS = 0.25
 RESIZE_SECONDS = 10.0
 """How often the cluster is looked at for room for more workers."""
+
+
+class Line(Protocol):
+    """The driver's end of the channel."""
+
+    def collect(self) -> tuple[dict[str, Any], list[str], float, Exception | None]: ...
+
+    def ask_to_stop(self) -> None: ...
 
 
 class Fallen(UserCallback):
@@ -82,7 +90,7 @@ def fit(
     # Not in the main thread: Ray's own handler would abort the workers at the first Ctrl-C, before they could save.
     threading.Thread(target=run, daemon=True).start()
     try:
-        stopped = _watch(done, task.channel, patience, show, warn)
+        stopped = watch(done, task.channel, patience, show, warn)
     finally:
         task.channel.finish()  # what the workers sent stands before what the caller records now
     if (error := outcome.get("error")) is not None:
@@ -90,9 +98,9 @@ def fit(
     return not stopped
 
 
-def _watch(
+def watch(
     done: threading.Event,
-    channel: Channel,
+    channel: Line,
     patience: float,
     show: Callable[[dict[str, Any]], None],
     warn: Callable[[str], None],
@@ -102,9 +110,11 @@ def _watch(
     while True:
         try:
             ended = done.is_set()
-            progress, warnings, waited = channel.collect()
-            for message in warnings:
+            progress, warnings, waited, end = channel.collect()
+            for message in warnings:  # also those that came together with the end
                 warn(message)
+            if end is not None:
+                raise end
             if progress:
                 show(progress)
             if ended:

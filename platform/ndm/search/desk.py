@@ -1,6 +1,6 @@
 """The desk of a search, on the node of the command: it alone writes the runs of trials, wherever they are trained."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
-from ndm.errors import UserError
 from ndm.evaluation.score import summary
 from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
@@ -122,11 +121,8 @@ class Desk:
 
     def progress(self) -> dict[int, tuple[int, int]]:
         """For each trial at work: examples seen, and those at its rung."""
-        seen: dict[int, tuple[int, int]] = {}
-        for index, opened in self._open.items():
-            with suppress(UserError, RuntimeError):  # it ends, as its unit will tell
-                seen[index] = opened.channel.collect()[0].get("position", 0), opened.goal
-        return seen
+        reached = {index: opened.channel.collect()[0].get("position", 0) for index, opened in self._open.items()}
+        return {index: (position, self._open[index].goal) for index, position in reached.items()}
 
     def _tags(self, trial: Trial) -> dict[str, str]:
         return {
