@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from ndm.listing import File
 from ndm.training.state import Tensors
 from ndm.training.store import LAST, Disk, Store
 
@@ -38,15 +39,6 @@ class Checkpoint(NamedTuple):
     position: int
     """Examples seen."""
     meta: dict[str, Any]
-
-
-class File(BaseModel):
-    """One file of a checkpoint: a part of the state."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    bytes: int
-    sha256: str
 
 
 class Manifest(BaseModel):
