@@ -38,7 +38,7 @@ def compare(root: Path, name: str) -> tuple[Mean, dict[str, Mean]]:
     tables = {path.stem.removeprefix("test-"): path for path in run.likelihood.glob("test-*.parquet")}
     if ODE not in tables or not any(found.startswith("elbo") for found in tables):
         raise UserError(f"{name} is not scored by both estimators; run: ndm evaluate {name} estimator=elbo,ode")
-    folder = where(experiment.data, experiment.storage.data, root.absolute(), experiment.storage.cache_bytes)
+    folder = where(experiment.data, experiment.storage.data_sets, root.absolute(), experiment.storage.cache_bytes)
     manifest = Manifest.read(folder)
     raw = read_rows(folder, manifest, "test", 0, manifest.rows("test")).raw
     truth = torch.from_numpy(-experiment.data.law.log_density(np.asarray(raw)))

@@ -6,6 +6,7 @@ The model is frozen and strict; configs never name importable objects, only the 
 
 import hashlib
 import json
+import os
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ndm import heads, networks, objectives, processes, sampling, schedules, transforms, volatilities
 from ndm.data import sources
-from ndm.data.places import DataPath
+from ndm.data.places import DataPath, inside
 from ndm.heads import DriftHead
 from ndm.likelihood.estimators import valid_name
 from ndm.quality import FEWEST
@@ -115,17 +116,25 @@ class Run(Config):
 
 
 class Storage(Config):
-    """Where runs are kept."""
+    """Where runs are kept. A cluster says by NDM_ROOT and NDM_STORE in the environment of its nodes what is usual."""
 
-    root: str = "runs"
-    """Folder of runs, the embedded tracking store and, by default, data sets."""
+    root: str = Field(default_factory=lambda: os.environ.get("NDM_ROOT") or "runs")
+    """Folder of runs, on the node of the command, and of the embedded tracking store."""
+    store: DataPath | None = Field(default_factory=lambda: os.environ.get("NDM_STORE") or None, validate_default=True)
+    """Where what outlives the node is kept: data sets, checkpoints, and runs for `ndm pull`; s3://bucket/prefix, or a
+    folder that all nodes share. By default all of it is in the root."""
     data: DataPath | None = None
-    """Where prepared data sets are kept: a folder, or s3://bucket/prefix; by default `data` in the root."""
+    """Where prepared data sets are kept, if not in the store: a folder, or s3://bucket/prefix."""
     checkpoints: DataPath | None = None
-    """Where checkpoints are kept: a folder that all nodes share, or s3://bucket/prefix; by default the run's folder,
-    which is enough where all workers are on one node."""
+    """Where checkpoints are kept, if not in the store: a folder that all nodes share, or s3://bucket/prefix. The run's
+    folder, where there is neither, is enough where all workers are on one node."""
     cache_bytes: int = Field(default=20 * 10**9, ge=0)
     """Of shards from a store that are kept on each node, in `.cache` of the root."""
+
+    @property
+    def data_sets(self) -> str | None:
+        """Where they are kept; None for the folder of runs."""
+        return self.data or (self.store and inside(self.store, "data"))
 
 
 class Experiment(Config):

@@ -40,6 +40,11 @@ class File(BaseModel):
             return cls(bytes=stream.tell(), sha256=content.hexdigest())
 
 
+def described(content: bytes) -> File:
+    """The file that would have this content."""
+    return File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
 class Listing(BaseModel):
     """The files of a folder by their relative paths, and what else is said of them."""
 

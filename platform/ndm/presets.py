@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ndm import keys, mistakes, notation
-from ndm.config import Experiment, flatten
+from ndm.config import Experiment, Storage, flatten
 from ndm.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "jobs" / "experiments"
@@ -62,6 +62,15 @@ def resolve(tree: dict[str, Any]) -> Experiment:
         return Experiment.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise UserError(mistakes.in_values(error, tree)) from None
+
+
+def storage(overrides: Sequence[str]) -> Storage:
+    """Where overrides say that runs are kept, before it is known what they are laid on."""
+    tree = {key.partition(".")[2]: value for key, value in map(split, overrides) if key.startswith("storage.")}
+    try:
+        return Storage.model_validate_json(json.dumps(tree))
+    except ValidationError:
+        return Storage()  # told, with its key, as soon as it is laid on an experiment
 
 
 def _read(experiment: str, folder: Path = Path(), below: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -116,6 +116,8 @@ class RunFolder:
 
 
 BEST = "best"
+SCORE = ("estimator", "split", "images", "data", "bits_per_dim")
+"""What a list tells of a score."""
 
 
 def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Experiment, str | None]:
@@ -161,6 +163,34 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
     return folder, experiment, checkpoint
 
 
+def named(root: Path, target: str, overrides: list[str]) -> str:
+    """The run's name that a target of `find` stands for, whether the run is there or not."""
+    target = target.partition("@")[0]
+    is_experiment = target.endswith((".yaml", ".yml")) or target in presets.names()
+    return presets.load(target, overrides).run_name() if is_experiment and target not in _names(root) else target
+
+
 def _names(root: Path) -> set[str]:
     """The runs in a folder of runs."""
     return {path.name for path in root.iterdir() if RunFolder(path).exists} if root.is_dir() else set()
+
+
+def about(folder: RunFolder) -> dict[str, Any]:
+    """What a list of runs says of one: its experiment by dotted keys, its data and its bound as far as they are known.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    if not folder.exists:
+        return {"kind": "search"}
+    experiment, results = folder.experiment(), folder.read("results")
+    scores = results.get("likelihood", {}).get("scores", [])[:1]
+    return {
+        "kind": "run",
+        "experiment": experiment.flat(deciding=True),
+        "digest": experiment.digest(),
+        "finished": bool(results),
+        "scores": [
+            {key: score[key] for key in ("estimator", "split", "images", "data", "bits_per_dim")} for score in scores
+        ],
+    }

@@ -151,6 +151,12 @@ DataPath = Annotated[str, AfterValidator(without_secrets)]
 """A path in a configuration."""
 
 
+def inside(path: str, name: str) -> str:
+    """The path of what has that name in the folder at a valid path."""
+    folder, question, options = path.partition("?")
+    return f"{folder.rstrip('/')}/{name}{question}{options}"
+
+
 def at(path: str) -> Place:
     """The place of a valid path, whatever is there."""
     if "://" not in path:

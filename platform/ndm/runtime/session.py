@@ -48,6 +48,11 @@ def extremes(workers: Workers) -> tuple[int, int]:
     return workers if isinstance(workers, tuple) else (workers, workers)
 
 
+def said(workers: Workers) -> str:
+    """A number of workers in words."""
+    return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
+
+
 def _on_cluster(workers: Workers | str) -> Workers:
     _join()
     kind, found = ("GPU", gpus()) if gpus() else ("CPU", _resources("CPU"))

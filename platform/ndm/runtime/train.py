@@ -1,5 +1,6 @@
 """The verb `train`: prepare, train or resume, score every test image once, draw samples, and record all of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ndm.runtime import evaluate, sample
 from ndm.runtime.card import NOTE, card
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
-from ndm.runtime.session import Workers, gpus, resolve_workers, session
+from ndm.runtime.session import Workers, gpus, resolve_workers, said, session
+from ndm.runtime.shelf import Shelf, kept
 from ndm.runtime.storage import REMEDY, Bucket
 from ndm.runtime.worker import Task, newest
 from ndm.runtime.workspace import Workspace, forward, home_of
@@ -34,42 +36,44 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
     with folder.lock():
         if fresh:
             clear(experiment, folder)
-        check_same(folder, experiment)
-        if results := folder.read("results"):
-            terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
-            forward(folder, tracking.resolve_uri(experiment.tracking, folder.path.parent), results["run_id"], terminal)
-            return results
-        workspace = Workspace.open(experiment, folder, terminal)
-        # What the end cannot do is said before the beginning.
-        evaluate.check(workspace)
-        sample.check(workspace)
-        ready(workspace.home)
-        reached = newest(workspace.home, experiment, workspace.manifest)
-        position = reached.position if reached else 0
-        counted = workspace.counted()
-        run_id = workspace.open_tracking_run(said(workers), counted)
-        folder.write("experiment", experiment.model_dump(mode="json"))
-        with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
-            if position < experiment.training.examples:
-                _fit(workspace, run_id, workers, position, counted.step_flops)
-            results = {
-                **_training(workspace, run_id, said(workers)),
-                "likelihood": evaluate.evaluate(workspace, spool),
-                "samples": sample.sample(workspace, spool),
-            }
-            spool.artifact(_experiment_file(folder, experiment))
-            spool.tags({NOTE: card(experiment, results)})
-            if workspace.home != folder.checkpoints:  # not copied twice
-                spool.tags({"checkpoints": str(workspace.home)})
-            elif trained := checkpoint.latest(workspace.home):
-                spool.artifact(folder.checkpoints / trained.name, "checkpoints")
-        folder.write("results", results)  # only now is the run finished
-        return results
+        with kept(experiment.storage.store, folder, terminal) as publish:
+            check_same(folder, experiment)
+            if results := folder.read("results"):
+                terminal.say(f"The run {folder.name} is finished; --fresh starts it again from the beginning.")
+                uri = tracking.resolve_uri(experiment.tracking, folder.path.parent)
+                forward(folder, uri, results["run_id"], terminal)
+                return results
+            return _to_the_end(Workspace.open(experiment, folder, terminal), workers, publish)
 
 
-def said(workers: Workers) -> str:
-    """A number of workers in words."""
-    return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
+def _to_the_end(workspace: Workspace, workers: Workers, publish: Callable[[], None]) -> dict[str, Any]:
+    experiment, folder = workspace.experiment, workspace.folder
+    # What the end cannot do is said before the beginning.
+    evaluate.check(workspace)
+    sample.check(workspace)
+    ready(workspace.home)
+    reached = newest(workspace.home, experiment, workspace.manifest)
+    position = reached.position if reached else 0
+    counted = workspace.counted()
+    run_id = workspace.open_tracking_run(said(workers), counted)
+    folder.write("experiment", experiment.model_dump(mode="json"))
+    publish()  # a head that is lost has told what it was at
+    with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
+        if position < experiment.training.examples:
+            _fit(workspace, run_id, workers, position, counted.step_flops)
+        results = {
+            **_training(workspace, run_id, said(workers)),
+            "likelihood": evaluate.evaluate(workspace, spool),
+            "samples": sample.sample(workspace, spool),
+        }
+        spool.artifact(_experiment_file(folder, experiment))
+        spool.tags({NOTE: card(experiment, results)})
+        if workspace.home != folder.checkpoints:  # not copied twice
+            spool.tags({"checkpoints": str(workspace.home)})
+        elif trained := checkpoint.latest(workspace.home):
+            spool.artifact(folder.checkpoints / trained.name, "checkpoints")
+    folder.write("results", results)  # only now is the run finished
+    return results
 
 
 def clear(experiment: Experiment, folder: RunFolder) -> None:
@@ -78,6 +82,12 @@ def clear(experiment: Experiment, folder: RunFolder) -> None:
     Raises:
         UserError: its checkpoints are elsewhere, where the new run would take them over.
     """
+    store = experiment.storage.store
+    if store is not None and folder.name in Shelf.of(store).names():
+        raise UserError(
+            f"--fresh leaves the earlier {folder.name} in the store, and would go on from it: remove it with ndm rm "
+            f"{folder.name} --store, or choose another run.name."
+        )
     home = home_of(experiment, folder)
     if home != folder.checkpoints and checkpoint.candidates(home):
         raise UserError(

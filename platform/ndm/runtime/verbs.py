@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ndm import runs
-from ndm.errors import UserError
-from ndm.runtime.session import resolve_workers, session
-from ndm.runtime.workspace import Workspace
+from ndm import presets, runs
+from ndm.runs import RunFolder
+from ndm.runtime.session import resolve_workers, said, session
+from ndm.runtime.shelf import Shelf, kept
+from ndm.runtime.workspace import Workspace, tracked
 from ndm.terminal import Terminal
 from ndm.tracking.spool import Spool
 
@@ -27,16 +28,21 @@ def on_run(
     Raises:
         UserError: there is no such run, or it is in use.
     """
-    roots = [text.partition("=")[2] for text in overrides if text.startswith("storage.root=")]
-    root = Path(roots[-1] if roots else "runs").absolute()
-    folder, experiment, checkpoint = runs.find(root, target, list(overrides))
+    storage = presets.storage(overrides)
+    root = Path(storage.root).absolute()
+    name = runs.named(root, target, list(overrides))
     with ExitStack() as stack:
+        if storage.store and name == Path(name).name and not RunFolder(root / name).exists:
+            Shelf.of(storage.store).catch_up(RunFolder(root / name), terminal)
+        folder, experiment, checkpoint = runs.find(root, target, list(overrides))
         stack.enter_context(folder.lock())
+        stack.enter_context(kept(experiment.storage.store, folder, terminal))
         workspace = Workspace.open(experiment, folder, terminal, checkpoint)
         check(workspace)
-        run_id = folder.read("tracking").get("run_id")
+        workers = resolve_workers(experiment.scaling.workers)
+        run_id = tracked(folder, workspace.tracking_uri())
         if run_id is None:
-            raise UserError(f"The run {folder.name} has no tracking record; repeat its ndm train command once.")
+            run_id = workspace.open_tracking_run(said(workers), workspace.counted())
         spool = stack.enter_context(workspace.recording(run_id))
-        stack.enter_context(session(workspace.root, resolve_workers(experiment.scaling.workers)))
+        stack.enter_context(session(workspace.root, workers))
         yield workspace, spool

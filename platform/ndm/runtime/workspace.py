@@ -17,6 +17,7 @@ from ndm.data.shards import verify
 from ndm.errors import UserError
 from ndm.evaluation.cost import Cost, cost
 from ndm.runs import BEST, RunFolder
+from ndm.runtime.shelf import Shelf
 from ndm.runtime.spread import spread
 from ndm.runtime.storage import Bucket
 from ndm.terminal import Terminal
@@ -85,7 +86,7 @@ class Workspace:
         Raises:
             UserError: the tracking server does not answer.
         """
-        known = self.folder.read("tracking").get("run_id")
+        known = tracked(self.folder, self.tracking_uri())
         run_id = tracking.ensure_run(
             self.experiment.tracking,
             self.root,
@@ -111,7 +112,7 @@ class Workspace:
         tracking.log_dataset(
             self.tracking_uri(), run_id, name=self.manifest.name, digest=self.manifest.hash, source=str(self.data)
         )
-        self.folder.write("tracking", {"run_id": run_id})
+        note_tracked(self.folder, self.tracking_uri(), run_id)
         return run_id
 
     @contextmanager
@@ -150,12 +151,13 @@ class Workspace:
 
 
 def home_of(experiment: Experiment, folder: RunFolder) -> Home:
-    """Where the checkpoints of a run are kept: in its folder, or below `storage.checkpoints` under the run's name."""
-    kept = experiment.storage.checkpoints
-    if kept is None:
-        return folder.checkpoints
-    place = places.at(kept) / folder.name
-    return Bucket(place) if place.system else Path(place.path)
+    """Where the checkpoints of a run are kept: below `storage.checkpoints` under its name, with it in the store, or in
+    its folder."""
+    storage = experiment.storage
+    if storage.checkpoints is not None:
+        place = places.at(storage.checkpoints) / folder.name
+        return Bucket(place) if place.system else Path(place.path)
+    return Shelf.of(storage.store).home(folder.name) if storage.store else folder.checkpoints
 
 
 def data_of(experiment: Experiment, root: Path, terminal: Terminal, *, verify: bool = False) -> Folder:
@@ -163,13 +165,33 @@ def data_of(experiment: Experiment, root: Path, terminal: Terminal, *, verify: b
     storage = experiment.storage
     return available(
         experiment.data,
-        storage.data,
+        storage.data_sets,
         root,
         limit=storage.cache_bytes,
         progress=terminal.count,
         verify=verify,
         each=spread(root),
     )
+
+
+def tracked(folder: RunFolder, uri: str) -> str | None:
+    """The MLflow run of a run's folder; None if it has none, or only on a server that it was pulled from.
+
+    Raises:
+        UserError: the server does not answer.
+    """
+    record = folder.read("tracking")
+    run_id, server = record.get("run_id"), record.get("server")
+    if run_id is None or server in (None, tracking.fingerprint(uri)) or tracking.has_run(uri, run_id):
+        return run_id
+    return None
+
+
+def note_tracked(folder: RunFolder, uri: str, run_id: str) -> None:
+    """Record the MLflow run; one of another server than before is told all that was recorded so far."""
+    if folder.read("tracking").get("run_id") not in (None, run_id):
+        tracking.rewind(folder.path)
+    folder.write("tracking", {"run_id": run_id, "server": tracking.fingerprint(uri)})
 
 
 class ToTerminal(logging.Handler):

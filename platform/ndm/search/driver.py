@@ -20,6 +20,7 @@ from ndm.data.manifest import check
 from ndm.likelihood.statistics import mean
 from ndm.runs import RunFolder
 from ndm.runtime.session import gpus, resolve_workers, session
+from ndm.runtime.shelf import kept
 from ndm.runtime.train import clear
 from ndm.runtime.workspace import data_of
 from ndm.search import report
@@ -51,25 +52,27 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, P
     with folder.lock():
         if fresh:
             _clear(folder)
-        check_same(folder, asked)
-        workers = resolve_workers(plan.workers)
-        table = Table(folder.path)
-        table.forgive()
-        folder.write(RECORD, {"digest": asked.digest(), "search": asked.model_dump(mode="json")})
-        course = Course(plan, table)
-        if course.over():
-            terminal.say(f"The search {folder.name} is finished; --fresh starts it again from the beginning.")
-            page, found = report.write(course, folder.path)
-        else:
-            with summary_run(plan, folder, terminal) as spool, session(root, workers):
-                try:
-                    _run(course, root, folder, terminal)
-                except KeyboardInterrupt:
-                    terminal.say("Stopped; the same command goes on from the last checkpoints.")
-                    raise
-                finally:
-                    page, found = publish(course, folder, spool)
-        conclude(course, root, terminal)
+        with kept(plan.base.storage.store, folder, terminal) as publish_run:
+            check_same(folder, asked)
+            workers = resolve_workers(plan.workers)
+            table = Table(folder.path)
+            table.forgive()
+            folder.write(RECORD, {"digest": asked.digest(), "search": asked.model_dump(mode="json")})
+            course = Course(plan, table)
+            if course.over():
+                terminal.say(f"The search {folder.name} is finished; --fresh starts it again from the beginning.")
+                page, found = report.write(course, folder.path)
+            else:
+                with summary_run(plan, folder, terminal) as spool, session(root, workers):
+                    publish_run()
+                    try:
+                        _run(course, root, folder, terminal)
+                    except KeyboardInterrupt:
+                        terminal.say("Stopped; the same command goes on from the last checkpoints.")
+                        raise
+                    finally:
+                        page, found = publish(course, folder, spool)
+            conclude(course, root, terminal)
     return course, page, found
 
 

@@ -9,7 +9,8 @@ from ndm.config import flatten
 from ndm.errors import UserError
 from ndm.runs import RunFolder
 from ndm.runtime.card import NOTE
-from ndm.runtime.workspace import REPOSITORY, forward
+from ndm.runtime.shelf import kept
+from ndm.runtime.workspace import REPOSITORY, forward, note_tracked, tracked
 from ndm.search import config, report
 from ndm.search.config import Search
 from ndm.search.course import Course
@@ -74,9 +75,9 @@ def summary_run(plan: Plan, folder: RunFolder, terminal: Terminal) -> Iterator[S
             "variant": "summary",
             **tracking.provenance(REPOSITORY),
         },
-        run_id=folder.read("tracking").get("run_id"),
+        run_id=tracked(folder, tracking.resolve_uri(plan.base.tracking, root)),
     )
-    folder.write("tracking", {"run_id": run_id})
+    note_tracked(folder, tracking.resolve_uri(plan.base.tracking, root), run_id)
     spool = Spool(folder.path)
     spool.status("RUNNING")
     status: Status = "FAILED"
@@ -93,18 +94,18 @@ def summary_run(plan: Plan, folder: RunFolder, terminal: Terminal) -> Iterator[S
 
 
 def conclude(course: Course, root: Path, terminal: Terminal) -> None:
-    """Write how each trial ended into its run, once, and send what of the run still waits."""
+    """Write how each trial ended into its run, once, send what of the run still waits, and leave it in the store."""
     uri = tracking.resolve_uri(course.plan.base.tracking, root)
     for trial, standing in zip(course.trials, course.standings(), strict=True):
         folder = RunFolder(root / course.plan.run_name(trial))
         said = {"outcome": standing.status, "rung": str(standing.rung)}
         if folder.exists and folder.read(OUTCOME) != said:
-            with folder.lock():
+            with folder.lock(), kept(course.plan.base.storage.store, folder, terminal):
                 spool = Spool(folder.path)
                 spool.tags(said)
                 spool.close()
                 forward(folder, uri, folder.read("tracking")["run_id"], terminal)
-            folder.write(OUTCOME, said)
+                folder.write(OUTCOME, said)
 
 
 def publish(course: Course, folder: RunFolder, spool: Spool) -> tuple[Path, Findings]:

@@ -23,6 +23,11 @@ LONGEST_PAUSE = 4.0
 log = logging.getLogger("ndm.tracking")
 
 
+def rewind(folder: Path) -> None:
+    """From now on the next Forwarder on this folder sends everything: the run is another one."""
+    (folder / CURSOR).unlink(missing_ok=True)
+
+
 class Forwarder:
     """Sends the records in `folder` to run `run_id` at `uri`, from where the last Forwarder on it stopped.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic import Field
+
 from ndm import registry
 from ndm.errors import UserError
 from ndm.tracking.client import connect, explained, masked
@@ -24,9 +26,10 @@ PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
 class TrackingConfig(registry.Config):
-    """`uri`: an MLflow server; None: a database in the folder of runs. `experiment`: the group in the UI."""
+    """`uri`: an MLflow server, by default the one of MLFLOW_TRACKING_URI; None: a database in the folder of runs.
+    `experiment`: the group in the UI."""
 
-    uri: str | None = None
+    uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None)
     experiment: str = "ndm"
 
 
@@ -89,6 +92,27 @@ def ensure_run(
         write(client, run, texts, tags)
         client.update_run(run.info.run_id, "RUNNING")
     return run.info.run_id
+
+
+def fingerprint(uri: str) -> str:
+    """What tells one tracking server from another, without its address."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:12]
+
+
+def has_run(uri: str, run_id: str) -> bool:
+    """Whether the server knows the run. UserError if it does not answer."""
+    from mlflow.exceptions import MlflowException
+
+    if uri.startswith(SQLITE):
+        open_database(uri)
+    with explained(uri):
+        try:
+            connect(uri).get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+    return True
 
 
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ndm.listing import File
+from ndm.listing import File, described
 from ndm.training.state import Tensors
 from ndm.training.store import LAST, Disk, Store
 
@@ -85,9 +85,7 @@ def write(
     files: dict[str, bytes] = {}
     for part, named in tensors.items():
         files[f"{part}{SUFFIX}"] = save({name: tensor.detach().contiguous() for name, tensor in named.items()})
-    listed = {
-        name: File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest()) for name, content in files.items()
-    }
+    listed = {name: described(content) for name, content in files.items()}
     manifest = Manifest(position=position, meta=dict(meta), files=listed)
     manifest = manifest.model_copy(update={"sha256": manifest.digest()})
     name = _name(position)
@@ -124,6 +122,36 @@ def verify(home: Home, name: str) -> Manifest:
     for file, expected in manifest.files.items():
         _payload(store, name, file, expected)
     return manifest
+
+
+def copy(source: Home, target: Home, name: str) -> None:
+    """Copy a checkpoint byte by byte, verified on the way.
+
+    Raises:
+        Broken: as for `read`.
+        OSError: it cannot be kept there.
+    """
+    store = _store(source)
+    manifest = _manifest(store, name)
+    files = {file: _payload(store, name, file, expected) for file, expected in manifest.files.items()}
+    _store(target).put(name, files | {LAST: _bytes(store, name, LAST)})
+
+
+def equal(source: Home, target: Home, name: str) -> bool:
+    """Whether both have the same checkpoint of that name, as their manifests say."""
+    try:
+        return _manifest(_store(source), name).sha256 == _manifest(_store(target), name).sha256
+    except Broken:
+        return False
+
+
+def newest_and_best(home: Home) -> list[str]:
+    """Names of the newest checkpoint and of the best by validation, as their manifests say; the payload is not read."""
+    store, listed = _store(home), Good()
+    for name in candidates(home):
+        with contextlib.suppress(Broken):
+            listed[name] = _validation(_manifest(store, name))
+    return list(dict.fromkeys([*list(listed)[:1], *filter(None, [_best(listed)])]))
 
 
 def candidates(home: Home) -> list[str]:
