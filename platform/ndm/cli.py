@@ -3,6 +3,7 @@
 import argparse
 import ast
 import difflib
+import os
 import runpy
 import signal
 import sys
@@ -14,8 +15,13 @@ from ndm.errors import UserError
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
+SUBMITTED = frozenset({"prepare", "train", "search", "search-report", "evaluate", "sample"})
+"""Verbs that a cluster can run as a job."""
+
 EPILOG = """EXPERIMENT is a preset of jobs/experiments or a YAML file; key=value overrides its dotted keys:
-  ndm train digits-ndm training.examples=200000 transform.kind=time_basis"""
+  ndm train digits-ndm training.examples=200000 transform.kind=time_basis
+With --address https://head:8265, or RAY_ADDRESS set to that, a verb runs on a cluster as a job; --queue waits for room
+there, --detach leaves it at once (Ctrl-C later), and ndm jobs comes back to it."""
 
 
 def verbs() -> dict[str, str]:
@@ -37,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"the verbs are {', '.join(known)}."
         print(f"Unknown verb {verb}: {hint}", file=sys.stderr)
         return 2
+    if verb in SUBMITTED and not {"-h", "--help", "--dry-run"} & {*rest} and _names_cluster(rest):
+        from ndm.submit import options, submit
+
+        asked, words = options(rest)
+        return guarded(lambda: submit(verb, words, asked))
     sys.argv = [verb, *rest]
     try:
         runpy.run_path(str(JOBS / f"{verb}.py"), run_name="__main__")
@@ -92,19 +103,24 @@ def _listed(short: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({key.removesuffix('[]')})" for name, key in short.items())
 
 
-def guarded(body: Callable[[], None]) -> int:
-    """Run a body; a user's mistake becomes one sentence and status 2, an interrupt status 130."""
+def _names_cluster(words: Sequence[str]) -> bool:
+    """Whether a job server is named; a cluster to be joined, host:port, is another matter."""
+    given = any(word.partition("=")[0] == "--address" for word in words)
+    return given or os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+
+
+def guarded(body: Callable[[], int | None]) -> int:
+    """Run a body for its status, none being 0; a user's mistake becomes one sentence and status 2, an interrupt 130."""
     # A stop from a scheduler is handled like Ctrl-C: save, mark the run KILLED, leave. Not by raising SIGINT: a shell
     # starts background jobs with that one ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        body()
+        return body() or 0
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The model is frozen and strict; configs never name importable objects, only the 
 
 import hashlib
 import json
+import math
 import os
 import re
 from typing import Annotated, Any, Literal, Self
@@ -98,8 +99,15 @@ class Scaling(Config):
     """At most this many examples go through the model together, however many a worker has; null for all of them."""
     patience: float = Field(default=600.0, gt=0)
     """Seconds that the training waits for room in the cluster, at its start and after a node was lost."""
+    queue: bool = False
+    """Wait for room for as long as it takes, also where the cluster has too few nodes at the moment."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint after a worker died."""
+
+    @property
+    def endurance(self) -> float:
+        """Seconds that the training waits for room."""
+        return math.inf if self.queue else self.patience
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -452,8 +452,8 @@ def test_no_value_of_an_experiment_can_name_something_to_import():
 
     walk(keys.ROOT, "")
     texts.remove("evaluation.estimators")  # a name of a closed grammar, see test_estimators
-    places = {"data.path", "samples.weights", "storage.checkpoints", "storage.data", "storage.root", "tracking.uri"}
-    assert texts == {"name", "run.name", "tracking.experiment"} | places
+    kept = {f"storage.{key}" for key in ("checkpoints", "data", "root", "store")}
+    assert texts == {"name", "run.name", "tracking.experiment", "data.path", "samples.weights", "tracking.uri"} | kept
 
 
 def test_a_kind_is_not_a_path_to_a_module():

@@ -4,7 +4,8 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from ndm.runtime import cluster
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
+QUEUE_SECONDS = 2.0
+"""Between two looks at what a cluster has."""
+
 Workers = int | tuple[int, int]
 """A number, or the least and the most."""
 
@@ -25,14 +29,16 @@ def gpus() -> int:
     return _resources("GPU") if cluster.named() else torch.cuda.device_count()
 
 
-def resolve_workers(workers: Workers | str) -> Workers:
+def resolve_workers(workers: Workers | str, queue: Callable[[str], None] | None = None) -> Workers:
     """`auto` is one worker per GPU, or two CPU workers. Joins the cluster that RAY_ADDRESS names, if it names one.
+
+    With `queue`, which is told what is waited for, it waits until a cluster has so many.
 
     Raises:
         UserError: more workers than GPUs, where there are GPUs, or than the CPUs of a cluster; no cluster answers.
     """
     if cluster.named():
-        return _on_cluster(workers)
+        return _on_cluster(workers, queue)
     found = gpus()
     if workers == "auto":
         return found or 2
@@ -53,21 +59,25 @@ def said(workers: Workers) -> str:
     return f"{workers[0]} to {workers[1]}" if isinstance(workers, tuple) else str(workers)
 
 
-def _on_cluster(workers: Workers | str) -> Workers:
+def _on_cluster(workers: Workers | str, queue: Callable[[str], None] | None) -> Workers:
     _join()
-    kind, found = ("GPU", gpus()) if gpus() else ("CPU", _resources("CPU"))
-    most = min(found, _resources("CPU"))  # a worker holds a CPU beside its GPU
-    asked = workers
-    if workers == "auto":
-        workers = most if kind == "GPU" else min(2, most)
-    assert not isinstance(workers, str)
-    least, _ = extremes(workers)
-    if least > most or least == 0:
-        shown = least if isinstance(asked, tuple) else asked
-        raise UserError(
-            f"scaling.workers={shown} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s)."
-        )
-    return workers
+    before = ""
+    while True:
+        kind, found = ("GPU", gpus()) if gpus() else ("CPU", _resources("CPU"))
+        most = min(found, _resources("CPU"))  # a worker holds a CPU beside its GPU
+        enough = (most if kind == "GPU" else min(2, most)) if workers == "auto" else workers
+        assert not isinstance(enough, str)
+        least, _ = extremes(enough)
+        if 0 < least <= most:
+            return enough
+        shown = least if isinstance(workers, tuple) else workers
+        short = f"scaling.workers={shown} but the Ray cluster has {found} {kind}(s), enough for {most} worker(s)"
+        if queue is None:
+            raise UserError(f"{short}.")
+        if short != before:
+            queue(f"Waiting for nodes: {short}.")
+        before = short
+        time.sleep(QUEUE_SECONDS)
 
 
 def _resources(kind: str) -> int:

@@ -31,7 +31,7 @@ def train(experiment: Experiment, *, fresh: bool, terminal: Terminal) -> dict[st
         UserError: a circumstance the user can mend.
         KeyboardInterrupt: it was interrupted; the run is marked KILLED, and the same call resumes it.
     """
-    workers = resolve_workers(experiment.scaling.workers)
+    workers = resolve_workers(experiment.scaling.workers, terminal.say if experiment.scaling.queue else None)
     folder = RunFolder(Path(experiment.storage.root).absolute() / experiment.run_name())
     with folder.lock():
         if fresh:
@@ -152,7 +152,7 @@ def _fit(workspace: Workspace, run_id: str, workers: Workers, position: int, ste
             workers=workers,
             gpu=gpus() > 0,
             max_failures=experiment.scaling.max_failures,
-            patience=experiment.scaling.patience,
+            patience=experiment.scaling.endurance,
             ray_folder=workspace.root / ".ray" / "train",
             show=show,
             warn=terminal.warn,

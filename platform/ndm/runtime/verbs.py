@@ -39,7 +39,7 @@ def on_run(
         stack.enter_context(kept(experiment.storage.store, folder, terminal))
         workspace = Workspace.open(experiment, folder, terminal, checkpoint)
         check(workspace)
-        workers = resolve_workers(experiment.scaling.workers)
+        workers = resolve_workers(experiment.scaling.workers, terminal.say if experiment.scaling.queue else None)
         run_id = tracked(folder, workspace.tracking_uri())
         if run_id is None:
             run_id = workspace.open_tracking_run(said(workers), workspace.counted())

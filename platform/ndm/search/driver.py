@@ -54,7 +54,7 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, P
             _clear(folder)
         with kept(plan.base.storage.store, folder, terminal) as publish_run:
             check_same(folder, asked)
-            workers = resolve_workers(plan.workers)
+            workers = resolve_workers(plan.workers, terminal.say if plan.base.scaling.queue else None)
             table = Table(folder.path)
             table.forgive()
             folder.write(RECORD, {"digest": asked.digest(), "search": asked.model_dump(mode="json")})

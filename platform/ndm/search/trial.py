@@ -92,7 +92,7 @@ def _fit(task: Task, experiment: Experiment, job: Job) -> None:
         workers=experiment.scaling.workers,
         gpu=gpus() > 0,
         max_failures=experiment.scaling.max_failures,
-        patience=experiment.scaling.patience,
+        patience=experiment.scaling.endurance,
         ray_folder=job.root / ".ray" / "train",
         show=lambda _: None,
         warn=lambda _: None,

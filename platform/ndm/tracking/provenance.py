@@ -3,8 +3,10 @@
 Nothing here names a person, a host, a directory or the environment: runs are published.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -15,6 +17,8 @@ from pathlib import Path
 from ndm import __version__
 
 LIBRARIES = ("torch", "ray", "mlflow", "numpy")
+RECORD = "provenance.json"
+"""What `code` found where a tree was packed; the tree lies in no Git work tree where it is unpacked."""
 LARGEST_HASHED = 1 << 20  # bytes; of a larger file only name and size count
 
 
@@ -35,6 +39,9 @@ def provenance(repository: Path) -> dict[str, str]:
 
 def code(repository: Path) -> dict[str, str]:
     """Commit of the code, and a hash of the changes that are not in it."""
+    with contextlib.suppress(OSError, ValueError):
+        packed = json.loads((repository / RECORD).read_bytes())
+        return {key: str(packed[key]) for key in ("git.commit", "git.dirty", "git.diff") if key in packed}
     try:
         commit = git(repository, "rev-parse", "HEAD").decode().strip()
         top = Path(os.fsdecode(git(repository, "rev-parse", "--show-toplevel")).removesuffix("\n"))

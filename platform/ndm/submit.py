@@ -1,0 +1,101 @@
+"""A verb as a job of a Ray cluster: packed here, run there by the same script, its exit status the command's own."""
+
+import argparse
+import os
+import secrets
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ndm import notation, presets
+from ndm.errors import UserError
+from ndm.runtime import jobs
+from ndm.runtime.package import pack
+from ndm.runtime.shelf import PLACES
+from ndm.runtime.workspace import REPOSITORY
+from ndm.terminal import Terminal
+
+STOP_SECONDS = 120
+"""That a job has between a stop and its end, to save a checkpoint; Ray's own default is three."""
+
+
+def options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The switches of a submission, and the words that are left to the verb."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--address", default=jobs.named())
+    parser.add_argument("--queue", action="store_true")
+    parser.add_argument("--detach", action="store_true")
+    parser.add_argument("--allow-clear-text", action="store_true")
+    parser.add_argument("--allow-no-token", action="store_true")
+    return parser.parse_known_args(words)
+
+
+def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
+    """Submit a verb and follow it to its end; returns its exit status, or 0 for one that is detached.
+
+    Raises:
+        UserError: the cluster cannot be reached or is not closed, or the experiment is not valid.
+    """
+    terminal = Terminal()
+    jobs.check(asked.address, clear_text=asked.allow_clear_text, no_token=asked.allow_no_token)
+    if asked.allow_no_token and not jobs.has_token():
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+    words, files, name = _portable(verb, list(words))
+    if asked.queue:
+        words.append("scaling.queue=true")
+    package = pack(REPOSITORY, files)
+    client = jobs.connect(asked.address)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, package.name)
+        file.write_bytes(package.content)
+        with jobs.answering(asked.address):
+            job = client.submit_job(
+                entrypoint=shlex.join(["python", f"jobs/{verb}.py", *words]),
+                submission_id=f"{verb}-{name}-{secrets.token_hex(3)}",
+                runtime_env={
+                    "working_dir": str(file),
+                    # Both from the folder of the job, wherever it is unpacked.
+                    "env_vars": {"PYTHONPATH": "platform", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
+                },
+                metadata={"ndm": verb, "command": shlex.join(["ndm", verb, *words]), **package.provenance},
+            )
+    terminal.say(f"Submitted {job} ({package.line()}).")
+    if asked.detach:
+        jobs.detached(job, asked.address)
+        return 0
+    try:
+        jobs.follow(client, asked.address, job)
+        return jobs.wait(client, asked.address, job)
+    except KeyboardInterrupt:
+        jobs.detached(job, asked.address)
+        return 0
+
+
+def _portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes], str]:
+    """The words as they are understood there, the files that they name, and a name for the job.
+
+    A mistake is told before anything is sent.
+    """
+    plain = [number for number, word in enumerate(words) if not word.startswith("-") and "=" not in word]
+    if not plain:
+        raise UserError(f"ndm {verb} takes an experiment or a run; see ndm {verb} --help.")
+    target, overrides = words[plain[0]], [word for word in words if "=" in word and not word.startswith("-")]
+    if verb == "search":
+        from ndm.search.config import load
+
+        search = load(target, overrides)
+        if target.endswith((".yaml", ".yml")):
+            raise UserError(f"A search that is submitted lies in jobs/searches: move {target} there and give its name.")
+        return words, {}, search.name
+    known = target.endswith((".yaml", ".yml")) or target in presets.names()
+    if verb in ("search-report",) or not known:
+        return words, {}, "".join(c if c.isalnum() or c in "._-" else "-" for c in target)
+    name = presets.load(target, overrides).run_name()
+    if target in presets.names():
+        return words, {}, name
+    # The file with what it extends, without the places of this machine.
+    tree = presets.load(target, []).model_dump(mode="json")
+    text = notation.write({key: value for key, value in tree.items() if key not in PLACES})
+    words[plain[0]] = "experiment.yaml"
+    return words, {"experiment.yaml": text.encode()}, name
