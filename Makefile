@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
 
-.PHONY: demo test test-part-1 test-part-2 test-part-3 check bench ui clean
+.PHONY: demo test test-part-1 test-part-2 test-part-3 check bench ui cluster cluster-down clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
@@ -29,6 +29,12 @@ bench: $(VENV)/.installed-bench ## every benchmark; tables go to benchmarks/resu
 
 ui: $(VENV)/.installed ## MLflow on the runs, on this machine only
 	$(BIN)/ndm ui --port $(PORT)
+
+cluster: $(VENV)/.installed ## Ray, MLflow, PostgreSQL and an S3 store on this machine; OPTIONS="--nodes 2 --install"
+	$(BIN)/python cluster/local up $(OPTIONS)
+
+cluster-down: $(VENV)/.installed ## end it and keep its data; OPTIONS=--delete removes them
+	$(BIN)/python cluster/local down $(OPTIONS)
 
 clean: ## the environment; runs/ is kept
 	rm -rf $(VENV)

@@ -57,7 +57,7 @@ class Node(Service):
 
     def before(self) -> None:
         secret(token_file(self.state))
-        (self.state.temp / "ray").mkdir(mode=0o700, exist_ok=True)
+        self._temp.mkdir(mode=0o700, exist_ok=True)
 
     def command(self) -> list[str]:
         head = f"{ADDRESS}:{self.state.node_port(0, GCS)}"
@@ -80,7 +80,7 @@ class Node(Service):
             *(sys.executable, str(START), "start", "--block", *role, f"--node-ip-address={ADDRESS}"),
             *(f"--{name}={self._port(offset)}" for name, offset in ports.items()),
             *(f"--num-cpus={self.state.settings.cpus}", *gpus, f"--object-store-memory={STORE_BYTES}"),
-            f"--temp-dir={self.state.temp / 'ray'}",
+            f"--temp-dir={self._temp}",
         ]
 
     def environment(self) -> dict[str, str]:
@@ -91,6 +91,11 @@ class Node(Service):
         return status_of(f"http://{ADDRESS}:{self._port(AGENT_HTTP)}/api/local_raylet_healthz") == 200 and (
             self.number > 0 or status_of(f"{self.address}/api/gcs_healthz") == 200
         )
+
+    @property
+    def _temp(self) -> Path:
+        """Of this node alone: each removes the code of a job before it unpacks it."""
+        return self.state.temp / self.name
 
     def _port(self, offset: int) -> int:
         return self.state.node_port(self.number, offset)

@@ -50,10 +50,10 @@ class Service(ABC):
         """Where it answers, for the user; empty if that is nobody's business."""
         return ""
 
-    def make(self) -> None:
+    def make(self) -> None:  # noqa: B027
         """Make its data, in its empty folder, once."""
 
-    def before(self) -> None:
+    def before(self) -> None:  # noqa: B027
         """What each start needs."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Service(ABC):
     def answers(self) -> bool:
         """Whether it works, as far as a quick question tells."""
 
-    def after(self) -> None:
+    def after(self) -> None:  # noqa: B027
         """What has to be there once it works; each `up` sees to it."""
 
     def works(self) -> bool:

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 
 import hosts as namespaces
+import local_cluster
 import pytest
 from hosts import Hosts
+from local_cluster import LocalCluster
 from ray_cluster import RayCluster
 
 REQUIRED = "NDM_REQUIRE_HOSTS"
@@ -34,4 +36,15 @@ def hosts(possible: None) -> Iterator[Hosts]:
 def cluster(hosts: Hosts) -> Iterator[RayCluster]:
     """A cluster with one CPU on each host, so that two workers are on two of them."""
     with RayCluster(hosts) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalCluster]:
+    """The cluster of cluster/local on this machine, up, for all tests of it; a test leaves it up."""
+    if reason := local_cluster.missing():
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason} ({REQUIRED} is set, so this is no reason to skip)")
+        pytest.skip(reason)
+    with LocalCluster() as cluster:
         yield cluster
