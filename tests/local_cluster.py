@@ -93,6 +93,11 @@ class LocalCluster:
         """HOST:PORT of the head, for a driver on this machine."""
         return f"127.0.0.1:{json.loads((self.folder / 'cluster.json').read_text())['settings']['port'] + 100}"
 
+    @property
+    def temp(self) -> Path:
+        """Where Ray keeps its sockets, logs and what jobs brought."""
+        return Path(json.loads((self.folder / "cluster.json").read_text())["temp"])
+
     def pid(self, service: str) -> int:
         return json.loads((self.folder / "pids" / f"{service}.json").read_text())["pid"]
 

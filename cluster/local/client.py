@@ -19,7 +19,7 @@ def write(state: State) -> None:
         "RAY_AUTH_TOKEN_PATH": str(token_file(state)),
         # A driver on this machine takes loopback for its address, as the nodes do.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "NDM_ADDRESS": Node(state).address,
+        "RAY_ADDRESS": Node(state).address,
         "NDM_STORE": f"s3://{store.BUCKETS[0]}",
         "MLFLOW_TRACKING_URI": tracking.address,
     }

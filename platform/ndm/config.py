@@ -234,6 +234,8 @@ class Experiment(Config):
 WHERE = frozenset({"run", "scaling", "storage", "tracking", "monitor", "evaluation", "sampler", "samples"})
 PLACES = frozenset({"data.path", "data.verify"})
 """Keys of other sections that are like WHERE: which data are found there decides, and the manifest's hash says it."""
+OF_RUNS = ("storage", "tracking")
+"""Sections of WHERE that tell of the machine and are not handed on with a run."""
 HOW = frozenset({"recompute"})
 """Keys of any section, by their last part, that change what is computed only in the order of floating-point sums."""
 

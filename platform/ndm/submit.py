@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ndm import notation, presets
+from ndm.config import OF_RUNS
 from ndm.errors import UserError
 from ndm.runtime import jobs
 from ndm.runtime.package import pack
-from ndm.runtime.shelf import PLACES
-from ndm.runtime.workspace import REPOSITORY
 from ndm.terminal import Terminal
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+MAKES_RUN = ("train", "search", "evaluate", "sample")
 STOP_SECONDS = 120
 """That a job has between a stop and its end, to save a checkpoint; Ray's own default is three."""
 
@@ -66,7 +67,10 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
         return 0
     try:
         jobs.follow(client, asked.address, job)
-        return jobs.wait(client, asked.address, job)
+        status = jobs.wait(client, asked.address, job)
+        if status == 0 and verb in MAKES_RUN:
+            terminal.say(f"This brings it here: ndm pull {name}")
+        return status
     except KeyboardInterrupt:
         jobs.detached(job, asked.address)
         return 0
@@ -96,6 +100,6 @@ def _portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes],
         return words, {}, name
     # The file with what it extends, without the places of this machine.
     tree = presets.load(target, []).model_dump(mode="json")
-    text = notation.write({key: value for key, value in tree.items() if key not in PLACES})
+    text = notation.write({key: value for key, value in tree.items() if key not in OF_RUNS})
     words[plain[0]] = "experiment.yaml"
     return words, {"experiment.yaml": text.encode()}, name

@@ -55,7 +55,7 @@ print("FOUND", json.dumps(ray.get(asked)))
 JOB = """
 import os, sys, time
 from ray.job_submission import JobSubmissionClient
-client = JobSubmissionClient(os.environ["NDM_ADDRESS"])
+client = JobSubmissionClient(os.environ["RAY_ADDRESS"])
 job = client.submit_job(entrypoint="python -c 'import os; print(os.environ[\\"NDM_STORE\\"])'")
 while not client.get_job_status(job).is_terminal():
     time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import os
 import sys
 import time
@@ -63,6 +64,7 @@ def has_token() -> bool:
 
 def connect(address: str) -> "JobSubmissionClient":
     """A client of the job server; errors as for `answering`."""
+    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
     from ray.job_submission import JobSubmissionClient
 
     with answering(address):

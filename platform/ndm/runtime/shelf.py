@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ndm import notation
-from ndm.config import Storage
+from ndm.config import OF_RUNS, Storage
 from ndm.data import places
 from ndm.data.folders import require_bucket
 from ndm.data.places import Place
@@ -34,8 +34,6 @@ KNOWN, INTENDED = "shelf.json", "shelf.next.json"
 OWN = frozenset({LISTING, KNOWN, INTENDED, "spool.lock"})
 CHECKPOINTS = "checkpoints"
 ASIDE = (f"{CHECKPOINTS}/", "likelihood/blocks/")
-PLACES = ("storage", "tracking")
-"""Sections of an experiment that tell of places."""
 PARTS = ("weights", "samples", "likelihood", "all")
 """What can be pulled: the newest and the best checkpoint, samples, tables of images, or all, each with the records."""
 
@@ -252,12 +250,12 @@ def _paths(folder: Path) -> list[str]:
 
 def _json(content: bytes) -> bytes:
     record = json.loads(content)
-    return json.dumps({key: value for key, value in record.items() if key not in PLACES}, indent=1).encode()
+    return json.dumps({key: value for key, value in record.items() if key not in OF_RUNS}, indent=1).encode()
 
 
 def _yaml(content: bytes) -> bytes:
     record = notation.read(content.decode())
-    return notation.write({key: value for key, value in record.items() if key not in PLACES}).encode()
+    return notation.write({key: value for key, value in record.items() if key not in OF_RUNS}).encode()
 
 
 STRIPPED: Mapping[str, Callable[[bytes], bytes]] = {"experiment.json": _json, "experiment.yaml": _yaml}
