@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ndm import keys, mistakes, notation
+from ndm import files, keys, mistakes, notation
 from ndm.config import Experiment, Storage, flatten
 from ndm.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "jobs" / "experiments"
+LONGEST = 2**20
+"""Bytes of a file of an experiment or a search; the largest that ships has a thousand."""
 
 
 def names() -> list[str]:
@@ -103,7 +105,7 @@ def parse(path: Path, what: str) -> dict[str, Any]:
         UserError: the file of an experiment, or what else it is, cannot be read.
     """
     try:
-        tree = notation.read(path.read_text(encoding="utf-8"))
+        tree = notation.read(files.content(path, LONGEST).decode())
     except OSError as error:
         shown = mistakes.shown(str(path))
         raise UserError(f"The {what} {shown} cannot be read: {str(error.strerror).lower()}.") from None

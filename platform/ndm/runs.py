@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -10,11 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ndm import mistakes, presets
+from ndm import files, mistakes, presets
 from ndm.config import Experiment
 from ndm.errors import UserError
 
 REMEDY = "restore it, or start the run afresh with --fresh."
+LONGEST = 2**26
+"""Bytes of a record."""
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+"""As MLflow makes them; it becomes part of a path there."""
 
 
 class RunFolder:
@@ -68,10 +73,11 @@ class RunFolder:
         """
         path = self.path / f"{record}.json"
         try:
-            content = json.loads(path.read_bytes()) if path.is_file() else {}
-        except ValueError:
+            content = json.loads(files.content(path, LONGEST)) if path.is_file() else {}
+        except (ValueError, RecursionError, OSError):
             content = None
-        if not isinstance(content, dict):
+        run_id = content.get("run_id") if isinstance(content, dict) else None
+        if not isinstance(content, dict) or not (run_id is None or RUN_ID.fullmatch(str(run_id))):
             raise UserError(f"{path.name} of the run {self.name} is damaged; {REMEDY}")
         return content
 

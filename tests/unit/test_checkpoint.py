@@ -418,9 +418,9 @@ def test_what_is_known_to_be_good_is_not_read_again(tmp_path, monkeypatch):
     read: list[str] = []
     real = checkpoint.Disk.get
 
-    def counted(self, name, file):
+    def counted(self, name, file, most):
         read.append(name)
-        return real(self, name, file)
+        return real(self, name, file, most)
 
     monkeypatch.setattr(checkpoint.Disk, "get", counted)
     checkpoint.write(tmp_path, 20, tensors(20), META, 9, good)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from ndm.errors import UserError
 from ndm.likelihood.estimators import SLICES, Estimator
 from ndm.likelihood.statistics import bits_per_dim, bootstrap, mean
 from ndm.objectives import Objective
@@ -64,9 +65,16 @@ def write(table: pa.Table, path: Path, made: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """A table and how it was made."""
-    table = pq.read_table(path, use_threads=False)
-    return table, json.loads(table.schema.metadata[b"ndm"])
+    """A table and how it was made.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        table = pq.read_table(path, use_threads=False)
+        return table, json.loads((table.schema.metadata or {})[b"ndm"])
+    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError):
+        raise UserError(f"The table {path} is damaged; remove it, and it is made again.") from None
 
 
 def values_of(table: pa.Table, column: str) -> Tensor:

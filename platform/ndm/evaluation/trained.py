@@ -37,7 +37,12 @@ def load(home: Home, experiment: Experiment, manifest: Manifest, name: str | Non
         raise UserError(f"There is no usable checkpoint in {home} yet; train with: ndm train {experiment.name}")
     check(found, home, experiment, manifest)
     objective = build_objective(experiment, manifest.shape, manifest.levels).requires_grad_(False).eval()
-    objective.load_state_dict(found.tensors["ema"])
+    try:
+        objective.load_state_dict(found.tensors["ema"])
+    except (KeyError, RuntimeError):
+        raise UserError(
+            f"The checkpoint {found.name} in {home} does not hold the weights of this experiment; train it again."
+        ) from None
     if (width := experiment.evaluation.ema) is None:
         return Trained(objective, found.position, {})
     average = averaged(home, found, width)
@@ -63,7 +68,7 @@ def check(found: checkpoint.Checkpoint, home: Home, experiment: Experiment, mani
         UserError: naming what differs.
     """
     for what, here in (("experiment", experiment.digest()), ("data", manifest.hash)):
-        there = found.meta.get(what, "")
+        there = str(found.meta.get(what, ""))
         if there != here:
             raise UserError(
                 f"The checkpoint {found.name} in {home} belongs to other {what} (hash {there[:8]}, here {here[:8]}); "

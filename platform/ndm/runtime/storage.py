@@ -10,6 +10,7 @@ from typing import TypeVar
 import pyarrow.fs as pafs
 
 from ndm.data.places import Place, filesystem, reading
+from ndm.files import too_large
 from ndm.training.store import LAST, Store
 
 ATTEMPTS = 7
@@ -33,15 +34,17 @@ class Bucket(Store):
         """UserError if the store does not answer."""
         return [name.rpartition("/")[0] for name in self._files() if name.rpartition("/")[2] == LAST]
 
-    def get(self, name: str, file: str) -> bytes:
+    def get(self, name: str, file: str, most: int) -> bytes:
         """UserError if the store does not answer: not to be taken for a file that is damaged."""
         source = self.place / f"{name}/{file}"
 
-        def fetch() -> bytes:
-            with filesystem(source.system).open_input_stream(source.path) as stream:
-                return stream.read()
+        def fetch() -> bytes | None:
+            with filesystem(source.system).open_input_file(source.path) as stream:
+                return stream.read() if stream.size() <= most else None
 
-        return self._reading(source, fetch)
+        if (content := self._reading(source, fetch)) is None:
+            raise too_large(str(source))
+        return content
 
     def put(self, name: str, files: Mapping[str, bytes]) -> None:
         """LAST is taken away first and written last, so that what counts is whole at every moment."""

@@ -24,6 +24,8 @@ from ndm.training.store import LAST, Disk, Store
 log = logging.getLogger("ndm.training")
 
 FORMAT, SUFFIX = 1, ".safetensors"
+LONGEST = 2**24
+"""Bytes of a manifest."""
 VALIDATION = "validation"
 """Key of `meta`: the validation bound at the position in bits per dimension, by which the best is told."""
 
@@ -186,7 +188,7 @@ def _store(home: Home) -> Store:
 
 
 def _manifest(store: Store, name: str) -> Manifest:
-    text = _bytes(store, name, LAST)
+    text = _bytes(store, name, LAST, LONGEST)
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -204,15 +206,15 @@ def _manifest(store: Store, name: str) -> Manifest:
 
 def _payload(store: Store, name: str, file: str, expected: File) -> bytes:
     """The bytes of a file, which are those the manifest was written for."""
-    content = _bytes(store, name, file)
+    content = _bytes(store, name, file, expected.bytes)
     if len(content) != expected.bytes or hashlib.sha256(content).hexdigest() != expected.sha256:
         raise Broken(f"{file} is not what the manifest says")
     return content
 
 
-def _bytes(store: Store, name: str, file: str) -> bytes:
+def _bytes(store: Store, name: str, file: str, most: int) -> bytes:
     try:
-        return store.get(name, file)
+        return store.get(name, file, most)
     except FileNotFoundError:
         raise Broken(f"{file} is missing") from None
     except OSError as error:
@@ -225,7 +227,7 @@ def _name(position: int) -> str:
 
 def _validation(manifest: Manifest) -> float:
     value = manifest.meta.get(VALIDATION)
-    return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
+    return value if isinstance(value, float) and not math.isnan(value) else math.inf
 
 
 def _good(store: Store, names: list[str], known: Good) -> Good:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ndm import files as plain
+
 LAST = "manifest.json"
 """The file that makes a folder count; it is written after all others."""
 
@@ -18,12 +20,12 @@ class Store(Protocol):
         """Of what was put here, in any order; it may have been damaged since."""
         ...
 
-    def get(self, name: str, file: str) -> bytes:
-        """One file.
+    def get(self, name: str, file: str, most: int) -> bytes:
+        """One file, of `most` bytes at the most.
 
         Raises:
             FileNotFoundError: it is not there.
-            OSError: it cannot be read.
+            OSError: it cannot be read, or is larger.
         """
         ...
 
@@ -54,10 +56,11 @@ class Disk(Store):
         return str(self.folder)
 
     def names(self) -> list[str]:
-        return [path.name for path in self.folder.iterdir() if path.is_dir()] if self.folder.is_dir() else []
+        found = self.folder.iterdir() if self.folder.is_dir() else ()
+        return [path.name for path in found if path.is_dir() and not path.is_symlink()]
 
-    def get(self, name: str, file: str) -> bytes:
-        return (self.folder / name / file).read_bytes()
+    def get(self, name: str, file: str, most: int) -> bytes:
+        return plain.content(self.folder / name / file, most, links=False)  # links are not of our making
 
     def put(self, name: str, files: Mapping[str, bytes]) -> None:
         final, temporary = self.folder / name, self.folder / f".{name}.partial"
