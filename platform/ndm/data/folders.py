@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from ndm import files
 from ndm.data.places import Place, filesystem, reading
 from ndm.errors import UserError
 
 REMEDY = "correct storage.data=..."
+MOST = 2**33
+"""Bytes of a file; no shard comes near it."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,22 @@ class Remote:
             found = filesystem(self.place.system).get_file_info(selector)
         return {info.base_name: info.size for info in found if info.type == pafs.FileType.File}
 
-    def content(self, file: str, sha256: str | None = None) -> bytes:
-        """A file's bytes; where their hash is known, from the cache if they are in it.
+    def content(self, file: str, sha256: str | None = None, most: int = MOST) -> bytes:
+        """A file's bytes, `most` at the most; where their hash is known, from the cache if they are in it.
 
         Raises:
             FileNotFoundError: there is none.
-            UserError: the store does not answer.
+            UserError: the store does not answer, or the file is larger.
         """
         if sha256 is None or self.cache is None:
-            return self._fetch(file)
+            return self._fetch(file, most)
         kept = self.cache / sha256
         with contextlib.suppress(FileNotFoundError):
             found = kept.read_bytes()
             if hashlib.sha256(found).hexdigest() == sha256:
                 os.utime(kept)
                 return found
-        found = self._fetch(file)
+        found = self._fetch(file, most)
         if len(found) <= self.limit and hashlib.sha256(found).hexdigest() == sha256:
             self._keep(self.cache, kept, found)
         return found
@@ -75,11 +78,13 @@ class Remote:
             if progress is not None:
                 progress(number, len(files))
 
-    def _fetch(self, file: str) -> bytes:
+    def _fetch(self, file: str, most: int) -> bytes:
         source, store = self.place / file, filesystem(self.place.system)
         with reading(source, REMEDY):
             try:
-                with store.open_input_stream(source.path) as stream:
+                with store.open_input_file(source.path) as stream:
+                    if (size := stream.size()) > most:
+                        raise UserError(f"{source} has {size} bytes, more than it may have: prepare the data again.")
                     return stream.read()
             except FileNotFoundError:
                 pass
@@ -108,9 +113,16 @@ class Remote:
 Folder = Path | Remote
 
 
-def content(folder: Folder, file: str, sha256: str | None = None) -> bytes:
-    """A file's bytes; errors as for `Remote.content`."""
-    return folder.content(file, sha256) if isinstance(folder, Remote) else (folder / file).read_bytes()
+def content(folder: Folder, file: str, sha256: str | None = None, most: int = MOST) -> bytes:
+    """A file's bytes, `most` at the most; errors as for `Remote.content`."""
+    if isinstance(folder, Remote):
+        return folder.content(file, sha256, most)
+    try:
+        return files.content(folder / file, most)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise UserError(f"{folder / file} cannot be read: {str(error.strerror).lower()}; mend or remove it.") from None
 
 
 def require_bucket(place: Place, remedy: str = REMEDY) -> None:

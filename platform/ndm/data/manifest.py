@@ -8,7 +8,7 @@ Parquet's writer leaves it as it is.
 import hashlib
 import json
 from math import prod
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,8 @@ from ndm.errors import UserError
 
 FORMAT = 1
 FILE = "manifest.json"
+LONGEST = 2**26
+"""Bytes of one."""
 REMEDY = "prepare it again with: ndm prepare EXPERIMENT"
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
@@ -34,8 +36,8 @@ class Shard(Record):
 
     file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name inside the data set's folder."""
-    rows: int = Field(gt=0)
-    bytes: int = Field(gt=0)
+    rows: int = Field(gt=0, lt=2**40)
+    bytes: int = Field(gt=0, lt=2**40)
     sha256: str = Sha256
     """Of the file."""
     content_sha256: str = Sha256
@@ -52,7 +54,7 @@ class Manifest(Record):
     row_seed: int
     """Seed of the one global shuffle of each split."""
     rows_per_shard: int = Field(gt=0)
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(gt=0, lt=2**32)], ...]
     """Of one example."""
     dtype: Literal["uint8", "float32"]
     levels: int = Field(ge=0)
@@ -112,14 +114,14 @@ class Manifest(Record):
             UserError: it is missing, not readable, of another format, or was changed after it was written.
         """
         try:
-            text = content(folder, FILE)
+            text = content(folder, FILE, most=LONGEST)
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"The data set {folder.name} is not prepared here; prepare it with: ndm prepare EXPERIMENT"
             ) from None
         try:
             tree = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"{FILE} of the data set {folder.name} is not JSON; {REMEDY}") from None
         found = tree.get("format") if isinstance(tree, dict) else None
         if found != FORMAT:

@@ -24,6 +24,8 @@ from ndm.errors import UserError
 
 READ_AHEAD = 2**20
 """Bytes asked of a store at a time: a request costs as much as a megabyte."""
+MOST_AT_ONCE = 2**31
+"""Bytes of a file that is read whole; more is no file of a data set, or a file of holes."""
 OPTIONS = {"region", "scheme", "endpoint_override"}
 BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 REMEDY = "give the place of the data as data.path=..."
@@ -70,6 +72,8 @@ class Place:
         With a depth of 1, also those in its folders, and so on; with None all. UserError as for `reading`.
         """
         with reading(self):
+            if depth is None and not self.system:
+                self._refuse_links()
             selector = pafs.FileSelector(self.path, recursive=depth is None)
             found = filesystem(self.system).get_file_info(selector)
         files: dict[str, File] = {}
@@ -83,6 +87,13 @@ class Place:
                 below = (self / relative).files(depth - 1)
                 files |= {f"{relative}/{name}": file for name, file in below.items()}
         return dict(sorted(files.items()))
+
+    def _refuse_links(self) -> None:
+        """A few links among folders make more paths than anyone could walk; UserError where a folder is one."""
+        for folder, names, _ in os.walk(self.path):
+            for name in names:
+                if os.path.islink(link := os.path.join(folder, name)):
+                    raise UserError(f"{printable(link)} is a link to a folder, which is not followed; {REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,9 @@ class File(Place):
                     yield stream
 
     def read(self) -> bytes:
-        """All of it. UserError as for `reading`."""
+        """All of it. UserError as for `reading`, or it is too large."""
+        if self.size > MOST_AT_ONCE:
+            raise UserError(f"{self} has {self.size} bytes, too many for a file of its kind; {REMEDY}")
         with self.open() as stream:
             return stream.read()
 
@@ -137,6 +150,8 @@ def without_secrets(path: str) -> str:
     Raises:
         ValueError: it is of another kind of store, or might carry credentials; in words that follow "it must be".
     """
+    if "\0" in path:
+        raise ValueError("a path, which has no character NUL")
     if "://" not in path:
         return path
     uri = urlsplit(path)

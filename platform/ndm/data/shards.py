@@ -101,27 +101,46 @@ def read_shard(folder: Folder, manifest: Manifest, shard: Shard, *, again: bool 
     """
     try:
         stamp = _stamp(folder, shard)  # before it is read: what changes in between has another one the next time
-        content = folders.content(folder, shard.file, shard.sha256)
+        size = stamp[3] if stamp is not None else shard.bytes
+        content = folders.content(folder, shard.file, shard.sha256) if size == shard.bytes else b""
     except FileNotFoundError:
         raise missing(folder, shard) from None
-    if len(content) != shard.bytes:
-        raise damaged(folder, shard, f"it has {len(content)} bytes, the manifest says {shard.bytes}")
+    if (size := len(content) or size) != shard.bytes:
+        raise damaged(folder, shard, f"it has {size} bytes, the manifest says {shard.bytes}")
     if again or stamp not in _hashed:
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise damaged(folder, shard, "its SHA-256 is not the one in the manifest")
         if stamp is not None:
             _hashed.add(stamp)
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False).combine_chunks()
-    except pa.ArrowException:
+        file = pq.ParquetFile(pa.BufferReader(content))
+        if why := _unlike(file, manifest, shard):  # before anything is decoded: few bytes can stand for many
+            raise damaged(folder, shard, why)
+        table = file.read(use_threads=False).combine_chunks()
+    except (pa.ArrowException, OSError):
         raise damaged(folder, shard, "it is not a Parquet file") from None
-    if table.num_rows != shard.rows:
-        raise damaged(folder, shard, f"it has {table.num_rows} rows, the manifest says {shard.rows}")
-    expected = _metadata(manifest.shape, manifest.dtype, manifest.levels)
-    if not expected.items() <= (table.schema.metadata or {}).items():
-        raise damaged(folder, shard, "its shape, dtype or levels are not those in the manifest")
+    if table.num_rows != shard.rows or any(column.null_count for column in table.columns):
+        raise damaged(folder, shard, "it has not the rows that it announces")
     raw = unbinary(table.column("example").chunk(0), manifest.dtype, manifest.shape)
     return Rows(raw, table.column("label").to_numpy(), table.column("index").to_numpy())
+
+
+def _unlike(file: pq.ParquetFile, manifest: Manifest, shard: Shard) -> str | None:
+    """What a file says of itself that no shard of this manifest would."""
+    about, schema = file.metadata, file.schema_arrow
+    if about.num_rows != shard.rows:
+        return f"it has {about.num_rows} rows, the manifest says {shard.rows}"
+    expected = _metadata(manifest.shape, manifest.dtype, manifest.levels)
+    if not expected.items() <= (schema.metadata or {}).items():
+        return "its shape, dtype or levels are not those in the manifest"
+    example = pa.field("example", pa.binary(manifest.row_bytes))
+    if not schema.equals(pa.schema([example, pa.field("label", pa.int64()), pa.field("index", pa.int64())])):
+        return "its columns are not those of a shard"
+    groups = [about.row_group(k) for k in range(about.num_row_groups)]
+    plain = all(group.column(i).compression == "UNCOMPRESSED" for group in groups for i in range(len(schema)))
+    if not plain or shard.rows * manifest.row_bytes > shard.bytes:
+        return "it is packed"
+    return None
 
 
 def verify(folder: Folder, progress: Callable[[int, int], None] | None = None) -> Manifest:
@@ -166,7 +185,8 @@ def gather(folder: Folder, manifest: Manifest, split: str, index: NDArray[np.int
         whole = _verified.get(key, lambda shard=shard: read_shard(folder, manifest, shard, again=False), _nbytes)
         here = np.flatnonzero(number == k)
         there = index[here] - first[k]
-        assert np.array_equal(whole.index[there], index[here]), "the shards are not in the order of their rows"
+        if not np.array_equal(whole.index[there], index[here]):
+            raise damaged(folder, shard, "its rows have other numbers")
         rows.raw[here], rows.labels[here] = whole.raw[there], whole.labels[there]
     return rows
 

@@ -20,6 +20,10 @@ from ndm.errors import UserError
 LOCAL_HEADER = 30
 """Bytes before the name in front of a zip's member; the lengths of name and extra field end them."""
 LONGEST_HEADER = 10_000
+DENSEST = 1040
+"""Bytes that one byte of an archive can stand for; deflate packs no closer."""
+LARGEST_ROW = 2**28
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ def array(file: File, member: str | None = None) -> Array:
         raise UserError(f"{where} holds {dtype}, which takes a pickle to read: it is not read; save plain numbers.")
     if any(size < 0 for size in shape):
         raise UserError(f"{where} has the axes {list(shape)}: it is damaged; save it again.")
+    row = math.prod(shape[1:]) * dtype.itemsize
+    if math.prod(shape[:1]) * row > file.size * (DENSEST if member else 1):
+        raise UserError(f"{where} announces more rows than it can hold: it is damaged; save it again.")
+    if row > LARGEST_ROW:
+        raise UserError(f"{where} has rows of {row} bytes, more than an example may have; save smaller ones.")
     if fortran and len(shape) > 1:
         raise UserError(f"{where} lies in Fortran's order; save numpy.ascontiguousarray of it.")
     return Array(file, member, shape, dtype.str, start)

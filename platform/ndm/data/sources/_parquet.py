@@ -14,6 +14,10 @@ from ndm.data.sources._base import Examples, Part, rows_together
 from ndm.data.sources._pictures import Form, decode
 from ndm.errors import UserError
 
+MOST_ROWS = 2**20
+"""Of a row group."""
+AT_A_TIME = 64
+
 
 @dataclass(frozen=True)
 class Groups(Part):
@@ -34,8 +38,7 @@ class Groups(Part):
         row = 0
         with parquet(self.file) as file:
             for group in self.groups:
-                table = file.read_row_group(group, columns=["image.bytes", "label"], use_threads=False)
-                for image, label in zip(table.column("image"), table.column("label"), strict=True):
+                for image, label in _rows(file, group):
                     where, content, number = f"Row {row} of {self.file}", image.as_py(), label.as_py()
                     content = content and content["bytes"]
                     if not content or not isinstance(number, int) or not 0 <= number < self.classes:
@@ -45,7 +48,8 @@ class Groups(Part):
                         )
                     raw[row], labels[row] = decode(content, self.form, where), number
                     row += 1
-        assert row == self.count, "the row groups have the rows that they announce"
+        if row != self.count:
+            raise UserError(f"{self.file} has {row} rows where it announces {self.count}; fetch it again.")
         return Examples(raw, labels)
 
 
@@ -63,6 +67,9 @@ def parts(file: File, form: Form, classes: int) -> list[Groups]:
             raise UserError(f"{file} has no column image with bytes in it; its columns are {columns}.")
         if "label" not in schema.names or not pa.types.is_integer(schema.field("label").type):
             raise UserError(f"{file} has no column label of whole numbers; its columns are {columns}.")
+        most = max((content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)), default=0)
+        if most > MOST_ROWS or most > file.size:
+            raise UserError(f"{file} announces {most} rows in one group, more than it can hold; fetch it again.")
         sizes = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
     runs, most = list[list[int]](), rows_together(form.shape, 256)
     for group, size in enumerate(sizes):
@@ -73,6 +80,13 @@ def parts(file: File, form: Form, classes: int) -> list[Groups]:
         else:
             runs.append([group])
     return [Groups(file, tuple(run), sum(sizes[k] for k in run), form, classes) for run in runs]
+
+
+def _rows(file: pq.ParquetFile, group: int) -> Iterator[tuple[Any, Any]]:
+    """A few rows at a time: in a dictionary, few bytes stand for many rows of large ones."""
+    columns = ["image.bytes", "label"]
+    for batch in file.iter_batches(AT_A_TIME, row_groups=[group], columns=columns, use_threads=False):
+        yield from zip(batch.column("image"), batch.column("label"), strict=True)
 
 
 @contextmanager

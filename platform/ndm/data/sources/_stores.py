@@ -20,8 +20,10 @@ from ndm.errors import UserError
 LONGEST_READ = 16 * 2**20
 """Bytes of neighbouring members that are read at once; of a store, a request for each of them would take hours."""
 WIDEST_GAP = 2**16
-LARGEST = 2**31
-"""Bytes of a member; more is no file of a data set that these sources know."""
+LARGEST, LARGEST_PACKED = 2**31, 2**28
+"""Bytes of a member; more is no file of a data set that these sources know. A thousandth of them may be packed."""
+LONGEST_HEADER = 2**20
+"""Bytes of what a tar says of one member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +126,21 @@ class Tar(Store):
         with self.stream() as stream:
             stream.seek(start)
             try:
-                with tarfile.open(fileobj=stream, mode="r:") as tar:
+                with tarfile.open(fileobj=cast(BinaryIO, _Headers(stream)), mode="r:") as tar:
                     while (info := tar.next()) is not None:
                         # Or a million of them stay in memory; it is what getmembers() lists, though not annotated.
                         tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
                         if info.isdir():
                             continue
+                        if info.size < 0:
+                            raise tarfile.TarError
                         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
                             raise damaged(self.file, f"{_shown(info.name)} in it is a link or another odd entry")
                         members.append(Member(info.name, info.offset_data, info.size))
                     end = tar.offset
-            except tarfile.TarError:
+            except UserError:
+                raise
+            except (tarfile.TarError, ValueError, OverflowError):  # the latter two from odd numbers in a header
                 raise damaged(self.file, "it is not a whole tar") from None
             stream.seek(end)  # where a tar ends with a block of zeros
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
@@ -142,6 +148,20 @@ class Tar(Store):
             while self.packed and stream.read(LONGEST_READ):
                 pass  # only at its end does gzip know whether all was right
         return [member for member in members if not member.base.startswith(".")]
+
+
+class _Headers:
+    """A tar's stream as its index is read: tarfile reads a name as long as the header in front of it says."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, count: int) -> bytes:
+        """TarError for more than any header has."""
+        if count > LONGEST_HEADER:
+            raise tarfile.ReadError("a header that is too long")
+        return self._stream.read(count)
 
 
 @dataclass(frozen=True)
@@ -207,8 +227,9 @@ def opened(place: Place, *, depth: int | None = 0, packed: bool = False) -> tupl
         store, members = (tar := Tar(file, not name.endswith(".tar"))), tar.members()
     else:
         raise UserError(f"{place} is neither a folder nor a tar or zip; {REMEDY}")
+    most = LARGEST if isinstance(store, Tar) and not store.packed else LARGEST_PACKED
     for member in members:
-        if member.size > LARGEST:
+        if member.size > most:
             raise damaged(file, f"{_shown(member.name)} in it would have {member.size} bytes")
     return store, members
 

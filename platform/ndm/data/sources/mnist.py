@@ -35,7 +35,7 @@ MD5 = {
 """Of the unpacked files."""
 ROWS = {"train": 60_000, "t10k": 10_000}
 WANTED = "the folder of MNIST's four idx files (train-images-idx3-ubyte.gz and so on)"
-MOST = 2**30
+MOST = 2**27
 """Bytes that a packed file is unpacked to, at most."""
 
 
@@ -110,6 +110,8 @@ class Config(Published):
 
 def unpacked(file: File) -> bytes:
     """The bytes of a file, unpacked if it is a .gz."""
+    if file.size > MOST:
+        raise UserError(f"{file} has {file.size} bytes, which no file of MNIST has; fetch it again.")
     content = file.read()
     if not file.name.endswith(".gz"):
         return content
