@@ -166,8 +166,8 @@ class Experiment(Config):
     samples: Samples = Samples()
     scaling: Scaling = Scaling()
     run: Run = Run()
-    storage: Storage = Storage()
-    tracking: TrackingConfig = TrackingConfig()
+    storage: Storage = Field(default_factory=Storage)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -81,7 +81,7 @@ def run_id(server: Server, tmp_path: Path) -> str:
 
 
 def start(uri: str | None, root: Path, run_id: str | None = None, **params: Any) -> str:
-    config = TrackingConfig(uri=uri)
+    config = TrackingConfig.model_construct(uri=uri)  # as an address of the environment may be
     return ensure_run(config, root, name="a run", params=params, tags={"purpose": "test"}, run_id=run_id)
 
 

@@ -17,6 +17,8 @@ from ray.exceptions import AuthenticationError, RpcError
 
 from ndm.errors import UserError
 
+OPEN_TOKEN = "RAY_AUTH_TOKEN"
+"""Where Ray takes a token that all tasks inherit, and may print."""
 PATIENCE_SECONDS = 15.0
 """For a head that is about to start."""
 
@@ -34,8 +36,14 @@ def join(address: str, python_path: str) -> None:
     working_dir. The cluster goes on when this process ends.
 
     Raises:
-        UserError: it does not answer, does not let this process in, or has no node on this machine.
+        UserError: it does not answer, does not let this process in, or has no node on this machine; or the token is in
+            the environment.
     """
+    if OPEN_TOKEN in os.environ:
+        raise UserError(
+            f"{OPEN_TOKEN} is set, which every task could read in its environment: put the token into a file of mode "
+            f"0600, ~/.ray/auth_token or the one that {OPEN_TOKEN}_PATH names, and unset it."
+        )
     if ray.is_initialized():
         return
     if "://" in address or (":" not in address and address != "auto"):

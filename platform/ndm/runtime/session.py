@@ -97,6 +97,7 @@ def session(root: Path, workers: Workers) -> Iterator[None]:
         _join()
         yield
         return
+    os.environ.pop(cluster.OPEN_TOKEN, None)  # it would be taken instead of the file, and every task would see it
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file(root))
     os.environ["PYTHONPATH"] = _python_path()
     # gloo resolves the host's own name, which need not have an address; all workers are on this host.

@@ -17,16 +17,19 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+NO_PICKLES = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+"""Whatever the environment says: nothing that is logged here is a pickle."""
 
 
 def connect(uri: str) -> "MlflowClient":
     """A client of the tracking server or database at `uri`; sends nothing to a server yet."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    os.environ.update(NO_PICKLES)
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -8,10 +8,10 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ndm import registry
 from ndm.errors import UserError
@@ -25,11 +25,22 @@ if TYPE_CHECKING:
 PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
+def _without_secrets(uri: str) -> str:
+    if masked(uri) != uri:
+        raise ValueError(
+            "an address without user and password, which are given as MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD in the environment, or in the file ~/.mlflow/credentials"
+        )
+    return uri
+
+
 class TrackingConfig(registry.Config):
     """`uri`: an MLflow server, by default the one of MLFLOW_TRACKING_URI; None: a database in the folder of runs.
     `experiment`: the group in the UI."""
 
-    uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None)
+    uri: Annotated[str, AfterValidator(_without_secrets)] | None = Field(
+        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None, validate_default=True
+    )
     experiment: str = "ndm"
 
 

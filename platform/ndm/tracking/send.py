@@ -32,9 +32,9 @@ def send(client: "MlflowClient", run_id: str, folder: Path, records: Sequence[Re
             for i in range(0, len(rows), METRICS_A_CALL):
                 client.log_batch(run_id, metrics=rows[i : i + METRICS_A_CALL], synchronous=True)
         case "image":
-            send_image(client, run_id, folder / record["file"], record)
+            send_image(client, run_id, inside(folder, record["file"]), record)
         case "artifact":
-            client.log_artifact(run_id, str(folder / record["file"]), record["folder"] or None)
+            client.log_artifact(run_id, str(inside(folder, record["file"])), record["folder"] or None)
         case "tags":
             for key, value in record["tags"].items():
                 client.set_tag(run_id, key, value, synchronous=True)
@@ -43,7 +43,20 @@ def send(client: "MlflowClient", run_id: str, folder: Path, records: Sequence[Re
         case "status":
             client.set_terminated(run_id, record["status"], record["time"])
         case kind:
-            raise ValueError(f"a record of unknown kind {kind!r}")
+            raise AssertionError(f"{kind} is no kind of a record")
+
+
+def inside(folder: Path, file: str) -> Path:
+    """A recorded file or directory of the run's folder.
+
+    Raises:
+        ValueError: it leads out of the folder, by its name or by a link on the way or in it.
+    """
+    path, home = folder / file, folder.resolve()
+    for found in (path, *path.rglob("*")):
+        if not found.resolve().is_relative_to(home):
+            raise ValueError("it leads out of the run's folder")
+    return path
 
 
 def send_image(client: "MlflowClient", run_id: str, png: Path, record: Record) -> None:
@@ -56,7 +69,7 @@ def send_image(client: "MlflowClient", run_id: str, png: Path, record: Record) -
     stem = f"{key.replace('/', '~')}+step+{step}+timestamp+{time}+{unique}"
     with TemporaryDirectory() as temporary:
         shutil.copyfile(png, Path(temporary, f"{stem}.png"))
-        with Image.open(png) as image:
+        with Image.open(png, formats=("PNG",)) as image:
             scale = THUMBNAIL / max(image.size)
             size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
             image.resize(size).save(Path(temporary, f"{stem}+compressed.webp"))

@@ -3,7 +3,7 @@
 import sys
 
 from ndm.errors import UserError
-from ndm.tracking.client import masked
+from ndm.tracking.client import NO_PICKLES, masked
 from ndm.tracking.database import SQLITE, artifacts_of
 
 
@@ -17,8 +17,9 @@ def ui_command(uri: str, port: int = 5000) -> list[str]:
     """
     if not uri.startswith(SQLITE):
         raise UserError(f"{masked(uri)} is a tracking server already: open it in a browser.")
-    environment = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true"
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", **NO_PICKLES}
+    environment = [f"{name}={value}" for name, value in settings.items()]
     address = f"--host 127.0.0.1 --port {port} --workers 1"
     storage = ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts_of(uri))]
     mlflow = [sys.executable, "-m", "mlflow", "server"]
-    return ["env", *environment.split(), *mlflow, *address.split(), *storage]
+    return ["env", *environment, *mlflow, *address.split(), *storage]

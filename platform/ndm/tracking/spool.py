@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 FILE = "spool.jsonl"
 KEY = re.compile(r"(?=.{1,250}$)\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
@@ -30,9 +30,27 @@ def read(file: Path, start: int = 0) -> Iterator[tuple[Record | None, int]]:
                 return
             start += len(line)
             try:
-                yield json.loads(line), start
-            except ValueError:
-                yield None, start
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            yield record if _is_record(record) else None, start
+
+
+def _is_record(found: Any) -> bool:
+    """Whether it is of the form that a Spool writes. Names of files are looked at when they are sent."""
+    match found:
+        case {"kind": "metrics", "time": int(), "step": int(), "values": dict(values)}:
+            return all(KEY.fullmatch(key) and isinstance(value, float) for key, value in values.items())
+        case {"kind": "image", "time": int(), "step": int(), "key": str(key), "file": str()}:
+            return KEY.fullmatch(key) is not None
+        case {"kind": "artifact", "time": int(), "file": str(), "folder": str()}:
+            return True
+        case {"kind": "tags", "time": int(), "tags": dict(tags)}:
+            return all(isinstance(value, str) for value in tags.values())
+        case {"kind": "status", "time": int(), "status": str(status)}:
+            return status in get_args(Status)
+        case _:
+            return False
 
 
 def held(file: Path) -> float:
