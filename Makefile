@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
 
-.PHONY: demo test test-part-1 test-part-2 test-part-3 check bench ui cluster cluster-down clean
+.PHONY: demo test test-part-1 test-part-2 test-part-3 check audit bench ui cluster cluster-down clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
@@ -14,15 +14,21 @@ test: check ## all checks and all tests, in three parts side by side: most of th
 
 test-part-1: FOLDERS := integration
 test-part-2: FOLDERS := servers golden contract exact unit docs
-test-part-3: FOLDERS := cluster recovery
+test-part-3: FOLDERS := cluster recovery security
 test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -rs --durations=12 $(FOLDERS:%=tests/%)
 
-check: $(VENV)/.installed-dev ## linter, formatter, types, import rules
+check: $(VENV)/.installed-dev ## linter, formatter, types, import rules, versions and licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tests/audit.py
+
+audit: ## known vulnerabilities of the tested versions, asked of a service on the internet
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 bench: $(VENV)/.installed-bench ## every benchmark; tables go to benchmarks/results
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done

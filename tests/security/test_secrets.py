@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from commands import TINY, Command
+from hostile import refused
+
+from ndm.runtime import cluster
 
 BUCKET = "security"
 ACCOUNT = "somebody"
@@ -91,3 +94,9 @@ def test_the_token_of_the_embedded_ray_is_in_its_file_alone(left: Left) -> None:
     token = left.root / ".ray" / "auth_token"
     assert token.stat().st_mode & 0o077 == 0
     assert [name for name, content in left.contents.items() if token.read_bytes() in content] == [str(token)]
+
+
+def test_a_token_in_the_environment_is_refused_before_a_cluster_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", SECRETS["RAY_AUTH_TOKEN"])
+    sentence = refused(lambda: cluster.join("127.0.0.1:1", ""), "every task could read", "file of mode 0600")
+    assert SECRETS["RAY_AUTH_TOKEN"] not in sentence

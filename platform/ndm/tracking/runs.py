@@ -26,7 +26,7 @@ PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
 def _without_secrets(uri: str) -> str:
-    if masked(uri) != uri:
+    if "@" in uri and not uri.startswith(SQLITE):
         raise ValueError(
             "an address without user and password, which are given as MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD in the environment, or in the file ~/.mlflow/credentials"

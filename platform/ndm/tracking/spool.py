@@ -43,8 +43,8 @@ def _is_record(found: Any) -> bool:
             return all(KEY.fullmatch(key) and isinstance(value, float) for key, value in values.items())
         case {"kind": "image", "time": int(), "step": int(), "key": str(key), "file": str()}:
             return KEY.fullmatch(key) is not None
-        case {"kind": "artifact", "time": int(), "file": str(), "folder": str()}:
-            return True
+        case {"kind": "artifact", "time": int(), "file": str(), "folder": str(folder)}:
+            return not folder or KEY.fullmatch(folder) is not None
         case {"kind": "tags", "time": int(), "tags": dict(tags)}:
             return all(isinstance(value, str) for value in tags.values())
         case {"kind": "status", "time": int(), "status": str(status)}:
