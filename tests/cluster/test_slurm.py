@@ -1,0 +1,91 @@
+"""The batch script of cluster/slurm, on a real Slurm of two nodes: it trains, saves in time, comes back, and ends."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm_cluster
+from commands import REPOSITORY, TINY, checkpoints
+from hosts import Hosts
+from slurm_cluster import SlurmCluster
+
+pytestmark = pytest.mark.ray
+
+SCRIPT = REPOSITORY / "cluster" / "slurm" / "ndm.sbatch"
+SECONDS = 300.0
+SLOWLY = ("monitor.validate_every=640", "monitor.validation_draws=20")
+"""The same training; the long validations leave time for a signal between two checkpoints."""
+
+
+@pytest.fixture(scope="module")
+def pair(possible: None) -> Iterator[Hosts]:
+    with Hosts("ada", "bea") as hosts:
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def slurm(pair: Hosts) -> Iterator[SlurmCluster]:
+    if reason := slurm_cluster.missing():
+        pytest.skip(reason)
+    with SlurmCluster(pair, pair.shared) as cluster:
+        yield cluster
+
+
+def submit(slurm: SlurmCluster, hosts: Hosts, *command: str, **environment: str) -> str:
+    """A job of two nodes, as a user submits it, with what only these small hosts need."""
+    return slurm.submit(
+        hosts.shared,
+        str(SCRIPT),
+        *command,
+        **{
+            "NDM_CHECKOUT": str(REPOSITORY),
+            "NDM_BIN": str(Path(sys.executable).parent),
+            "NDM_SCRATCH": str(slurm.head.scratch),
+            "NDM_RAY_OPTIONS": "--object-store-memory=150000000",
+            "PYTHONPATH": str(REPOSITORY / "platform"),
+            "RAY_memory_monitor_refresh_ms": "0",
+        }
+        | environment,
+    )
+
+
+def said(hosts: Hosts, job: str) -> str:
+    return (hosts.shared / f"ndm-{job}.out").read_text()
+
+
+def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmCluster, pair: Hosts) -> None:
+    job = submit(slurm, pair, "train", *TINY, *SLOWLY, "run.name=again", "scaling.workers=2")
+    run = pair.shared / "runs" / "again"
+    slurm.until(job, "RUNNING", seconds=SECONDS)
+    while not checkpoints(run):
+        assert slurm.state(job)[0] == "RUNNING", said(pair, job)
+    slurm.ask("scancel", "--batch", "--signal=USR1", job)  # as Slurm itself does before the time is up
+    slurm.until(job, "PENDING", seconds=SECONDS)
+    assert "saved, and put back into the queue" in said(pair, job)
+    assert slurm.until(job, "COMPLETED", "FAILED", seconds=SECONDS) == 0, said(pair, job)
+    assert (run / "results.json").is_file()
+    assert said(pair, job).count("2 nodes: ada, bea") == 2
+    assert re.search(r"Training again on 2 worker\(s\) from [1-9]\d+ of 5120 examples", said(pair, job))
+    for host in pair:
+        assert not [process for process in host.running() if "ray" in process.name()]
+        assert not [*(pair.folder / host.name / "scratch").iterdir()]
+    assert [path.suffix for path in (pair.shared / "runs" / ".ray").iterdir()] == [".log", ".log"]  # no token is left
+
+
+def test_a_mistake_of_the_user_is_the_jobs_exit_status(slurm: SlurmCluster, pair: Hosts) -> None:
+    job = submit(slurm, pair, "train", "digits-tinny")
+    assert slurm.until(job, "COMPLETED", "FAILED", seconds=SECONDS) == 2
+    assert "digits-tiny" in said(pair, job)
+
+
+def test_shellcheck_finds_nothing() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed: apt-get install shellcheck")
+    scripts = sorted(str(path) for path in SCRIPT.parent.iterdir() if path.suffix in (".sh", ".sbatch"))
+    found = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert found.stdout == ""
+    assert len(scripts) == 2
