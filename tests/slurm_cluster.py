@@ -5,6 +5,7 @@ There is no munge: hosts see one file system, and all that happens on them is do
 
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,7 @@ from processes import Process
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "sinfo")
 SECONDS = 60.0  # until a test gives up waiting for the cluster to come up; nothing waits longer than it must
+BETWEEN_LOOKS = 0.5  # seconds
 
 SETTINGS = """
 ClusterName=tests
@@ -95,5 +97,8 @@ class SlurmCluster:
 
     def until(self, job: str, *states: str, seconds: float) -> int:
         """Wait until a job is in one of these states; its exit status."""
-        self._daemons[0].until(lambda: self.state(job)[0] in states, seconds)
-        return self.state(job)[1]
+        end = time.monotonic() + seconds
+        while (shown := self.state(job))[0] not in states:
+            assert time.monotonic() < end, f"job {job} is {shown[0]}, and not {' or '.join(states)}"
+            time.sleep(BETWEEN_LOOKS)
+        return shown[1]

@@ -1,12 +1,15 @@
 """The batch script of cluster/slurm, on a real Slurm of two nodes: it trains, saves in time, comes back, and ends."""
 
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import slurm_cluster
 from commands import REPOSITORY, TINY, checkpoints
@@ -57,12 +60,28 @@ def said(hosts: Hosts, job: str) -> str:
     return (hosts.shared / f"ndm-{job}.out").read_text()
 
 
+def assert_only_a_file_holds_the_token(hosts: Hosts) -> None:
+    (file,) = (hosts.shared / "runs" / ".ray").glob("slurm-*/auth_token")
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    token = file.read_text()
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    rays = 0
+    for host in hosts:
+        for process in host.running():
+            with contextlib.suppress(psutil.Error):  # it ended since it was listed
+                assert token not in f"{process.cmdline()} {process.environ()}", process
+                rays += process.environ().get("RAY_AUTH_MODE") == "token"
+    assert rays > 0
+
+
 def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmCluster, pair: Hosts) -> None:
     job = submit(slurm, pair, "train", *TINY, *SLOWLY, "run.name=again", "scaling.workers=2")
     run = pair.shared / "runs" / "again"
     slurm.until(job, "RUNNING", seconds=SECONDS)
     while not checkpoints(run):
         assert slurm.state(job)[0] == "RUNNING", said(pair, job)
+        time.sleep(slurm_cluster.BETWEEN_LOOKS)
+    assert_only_a_file_holds_the_token(pair)
     slurm.ask("scancel", "--batch", "--signal=USR1", job)  # as Slurm itself does before the time is up
     slurm.until(job, "PENDING", seconds=SECONDS)
     assert "saved, and put back into the queue" in said(pair, job)
@@ -72,8 +91,8 @@ def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmClus
     assert re.search(r"Training again on 2 worker\(s\) from [1-9]\d+ of 5120 examples", said(pair, job))
     for host in pair:
         assert not [process for process in host.running() if "ray" in process.name()]
-        assert not [*(pair.folder / host.name / "scratch").iterdir()]
-    assert [path.suffix for path in (pair.shared / "runs" / ".ray").iterdir()] == [".log", ".log"]  # no token is left
+        assert not [*(pair.folder / host.name / "scratch").glob("ndm-*")]
+    assert not [*(pair.shared / "runs" / ".ray").glob("slurm-*/")]  # nor the token
 
 
 def test_a_mistake_of_the_user_is_the_jobs_exit_status(slurm: SlurmCluster, pair: Hosts) -> None:
