@@ -62,11 +62,12 @@ def job(
     *,
     target: str = "EXPERIMENT",
     short: Mapping[str, str] = MappingProxyType({}),
-    **flags: str,
+    **flags: str | tuple[str, str],
 ) -> int:
     """Run a job script's body with parsed arguments; a user's mistake becomes one sentence and status 2.
 
-    `flags` are the script's own switches, name -> help; `options.experiment` and `options.overrides` are always there.
+    `flags` are the script's own switches, name -> help, or (value's name, help) for one that takes a value;
+    `options.experiment` and `options.overrides` are always there.
     `short` are names for keys that the verb is asked about most, name -> dotted key, or key[] where the key is a list.
     """
     parser = argparse.ArgumentParser(
@@ -78,7 +79,11 @@ def job(
     parser.add_argument("experiment", metavar=target)
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value")
     for name, text in flags.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=text)
+        switch = f"--{name.replace('_', '-')}"
+        if isinstance(text, str):
+            parser.add_argument(switch, action="store_true", help=text)
+        else:
+            parser.add_argument(switch, metavar=text[0], help=text[1])
     options = parser.parse_intermixed_args()
     options.overrides = [in_full(text, short) for text in options.overrides]
     return guarded(lambda: body(options))

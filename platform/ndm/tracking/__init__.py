@@ -8,6 +8,8 @@ from ndm.tracking.dataset import log_dataset as log_dataset
 from ndm.tracking.forward import Forwarder as Forwarder
 from ndm.tracking.forward import rewind as rewind
 from ndm.tracking.provenance import provenance as provenance
+from ndm.tracking.registry import check_name as check_name
+from ndm.tracking.registry import register as register
 from ndm.tracking.runs import TrackingConfig as TrackingConfig
 from ndm.tracking.runs import ensure_run as ensure_run
 from ndm.tracking.runs import fingerprint as fingerprint

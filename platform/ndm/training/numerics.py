@@ -4,6 +4,8 @@ All defaults are the safe choice. Weights, their average, the optimiser's moment
 terms of the bound and everything that is scored or sampled are in float32 whatever is chosen here.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -33,6 +35,17 @@ def set_process(precision: Precision) -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+@contextmanager
+def exact() -> Generator[None]:
+    """Without TF32 inside the block, which leaves a process that is somebody else's as it was."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    set_process("fp32")
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def prepare(objective: Objective, config: NumericsConfig) -> None:
