@@ -57,3 +57,13 @@ def searching() -> Page:
 @pytest.fixture(scope="module")
 def contributing() -> Page:
     return Page("CONTRIBUTING.md")
+
+
+@pytest.fixture(scope="module")
+def exporting() -> Page:
+    return Page("docs/export.md")
+
+
+@pytest.fixture(scope="module")
+def api() -> Page:
+    return Page("docs/api.md")

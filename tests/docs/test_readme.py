@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import REPOSITORY, here
@@ -99,6 +100,24 @@ def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
     assert difference == pytest.approx(means[1] - means[0], abs=1e-4)
 
 
+def test_the_pages_on_handing_a_model_on_do_what_they_say(exporting, api, folder: Path, monkeypatch) -> None:
+    assert len(exporting.commands) == 2
+    for command in exporting.commands:
+        said = here(folder, *shlex.split(command)[1:], *SMALLER).output
+        assert "ndm.load" in said
+    assert "registered  digits-tiny, version 1" in said
+    (written,) = folder.glob("exports/digits-tiny-*")
+    names = dict(re.findall(r"^\| `([\w.]+)` \| (.*) \|$", exporting.text, re.MULTILINE))
+    assert {path.name for path in written.iterdir()} == names.keys()
+    monkeypatch.chdir(folder)
+    seen: dict[str, Any] = {}
+    for block in api.python:
+        exec(block.replace("exports/RUN", f"exports/{written.name}"), seen)
+    assert seen["images"].shape == (16, 1, 8, 8)
+    assert seen["heun"].shape == (4, 1, 8, 8)
+    assert seen["found"].bits_per_dim.shape == (2,)
+
+
 def test_make_targets_are_the_commands_the_readme_describes(readme) -> None:
     named = {command.split()[1] for command in readme.commands if command.startswith("make ")}
     expected = {"demo": "ndm train digits-ndm", "ui": "ndm ui", "test": "-m pytest"}
@@ -174,7 +193,10 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     [
         "README.md",
         "CONTRIBUTING.md",
-        *(f"docs/{page}.md" for page in ("architecture", "likelihood", "data", "training", "search", "results")),
+        *(
+            f"docs/{page}.md"
+            for page in ("architecture", "likelihood", "data", "training", "search", "results", "export", "api")
+        ),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:

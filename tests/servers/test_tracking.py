@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from ndm.errors import UserError
-from ndm.tracking import Forwarder, Spool, TrackingConfig, ensure_run, log_dataset, resolve_uri, ui_command
+from ndm.tracking import Forwarder, Spool, TrackingConfig, ensure_run, log_dataset, register, resolve_uri, ui_command
 from ndm.tracking.client import connect
 from ndm.tracking.forward import CURSOR, LOCK
 
@@ -425,3 +425,34 @@ def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path) -> None:
 def test_the_ui_command_is_for_a_database_only() -> None:
     with pytest.raises(UserError, match=r"http://\*\*\*@host is a tracking server already"):
         ui_command("http://ada:secret@host")
+
+
+def test_a_folder_is_registered_once_with_its_files_and_its_run(server: Server, run_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"numbers")
+    card = {"description": "what it is " * 1000, "tags": {"test/bpd_elbo": "1.5"}}
+
+    def versions() -> list[str]:
+        found = [register(server.uri, run_id, folder, name="mine", sha256=sha, **card) for sha in ("a1", "a1", "b2")]
+        return [*found, register(server.uri, run_id, folder, name="mine", sha256="a1", **card)]
+
+    assert versions() == ["1", "1", "2", "1"]
+    client = connect(server.uri)
+    assert client.get_model_version_by_alias("mine", "newest").version == "1"
+    first = client.get_model_version("mine", "1")
+    assert (first.run_id, first.status, first.tags["test/bpd_elbo"]) == (run_id, "READY", "1.5")
+    assert len(first.description) == 5000
+    assert first.description.endswith("in the README.md of the files.")
+    files = client.list_logged_model_artifacts(first.model_id)
+    assert [(file.path, file.file_size) for file in files] == [("weights", 7)]
+
+
+def test_what_cannot_be_registered_is_a_sentence(server: Server, run_id: str, tmp_path: Path) -> None:
+    for uri, run, name, words in (
+        (server.uri, run_id, "a/b", "is no name of a model"),
+        (server.uri, "0" * 32, "mine", "has no run 00000"),
+        ("http://127.0.0.1:9", run_id, "mine", "cannot be reached"),
+    ):
+        with pytest.raises(UserError, match=words):
+            register(uri, run, tmp_path, name=name, sha256="c3", description="", tags={})

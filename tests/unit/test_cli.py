@@ -165,6 +165,13 @@ def test_short_names_are_in_the_help_and_reach_the_job():
     assert found.stdout == "['samples.count=9', 'a=1'] True\n"
 
 
+def test_a_switch_may_take_a_value():
+    body = BODY.replace('a switch"', 'a switch", to=("FOLDER", "where to")').replace("options.fresh", "options.to")
+    assert re.search(r"--to FOLDER +where to$", run("-c", body, "--help").stdout, re.MULTILINE)
+    assert run("-c", body, "fine", "--to", "a/b", "a=1").stdout == "['a=1'] a/b\n"
+    assert run("-c", body, "fine", "a=1").stdout == "['a=1'] None\n"
+
+
 def test_the_short_names_of_sample_are_keys(main, tmp_path):
     asked = ["sampler=heun", "steps=0", "count=9"]
     assert main("sample", "digits-tiny", f"storage.root={tmp_path}", *asked)[2].startswith("sampler.steps=0 is not ")

@@ -198,6 +198,9 @@ def _limits(about: About) -> str:
 
 def _made(about: About, experiment: Experiment, results: Mapping[str, Any]) -> str:
     path = " data.path=FOLDER" if hasattr(experiment.data, "path") else ""
+    at = "" if about.position >= experiment.training.examples else f"@{about.position}"
+    run = about.run + at
+    ema = f" evaluation.ema={about.average['ema']['width']:g}" if "ema" in about.average else ""
     commands = [f"ndm train {CONFIG} run.name={about.run}{path}"]
     for split in dict.fromkeys(score["split"] for score in results["scores"]):
         of = [score for score in results["scores"] if score["split"] == split]
@@ -205,8 +208,8 @@ def _made(about: About, experiment: Experiment, results: Mapping[str, Any]) -> s
         tolerances = {f" tolerance={score['tolerance']:g}" for score in of if "tolerance" in score}
         for more in sorted(tolerances) or [""]:
             seed = f" evaluation.seed={of[0]['seed']}"
-            commands.append(f"ndm evaluate {about.run} estimator={names} split={split}{more}{seed}")
-    commands.append(f"ndm export {about.run}")
+            commands.append(f"ndm evaluate {run} estimator={names} split={split}{more}{seed}{ema}")
+    commands.append(f"ndm export {run}{ema}")
     code = ", ".join(f"{key} {value}" for key, value in about.code.items())
     block = "\n".join(commands)
     return (
