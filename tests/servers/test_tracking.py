@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.artifacts import download_artifacts
 from PIL import Image
 
 from ndm.errors import UserError
@@ -427,7 +428,9 @@ def test_the_ui_command_is_for_a_database_only() -> None:
         ui_command("http://ada:secret@host")
 
 
-def test_a_folder_is_registered_once_with_its_files_and_its_run(server: Server, run_id: str, tmp_path: Path) -> None:
+def test_a_folder_is_registered_once_with_its_files_and_its_run(
+    server: Server, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "weights").write_bytes(b"numbers")
@@ -444,8 +447,11 @@ def test_a_folder_is_registered_once_with_its_files_and_its_run(server: Server, 
     assert (first.run_id, first.status, first.tags["test/bpd_elbo"]) == (run_id, "READY", "1.5")
     assert len(first.description) == 5000
     assert first.description.endswith("in the README.md of the files.")
-    files = client.list_logged_model_artifacts(first.model_id)
-    assert [(file.path, file.file_size) for file in files] == [("weights", 7)]
+    experiment = client.get_run(run_id).info.experiment_id
+    assert len(client.search_logged_models([experiment], "tags.export_sha256 = 'a1'")) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    fetched = Path(download_artifacts("models:/mine@newest", dst_path=str(tmp_path / "fetched")))
+    assert {path.name: path.read_bytes() for path in fetched.iterdir()} == {"weights": b"numbers"}
 
 
 def test_what_cannot_be_registered_is_a_sentence(server: Server, run_id: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ndm import dual, presets
 from ndm.build import build_objective, build_state
 from ndm.errors import UserError
 from ndm.networks import Network
-from ndm.training.numerics import NumericsConfig, prepare, set_process
+from ndm.training.numerics import NumericsConfig, exact, prepare, set_process
 from ndm.training.step import Slots, noise, step
 
 SHAPE, LEVELS, BATCH = (1, 8, 8), 17, 32
@@ -126,6 +126,17 @@ def test_tf32_is_off_unless_asked_for():
             set_process(precision)
             found = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
             assert found == (precision == "tf32",) * 2
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_what_is_scored_in_somebody_elses_process_is_without_tf32_and_leaves_it_as_it_was():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        set_process("tf32")
+        with exact():
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, True)
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
