@@ -203,12 +203,13 @@ def _of_run(path: Path, at: str) -> tuple[Objective, Experiment, package.About, 
     folder = RunFolder(path.absolute())
     experiment, root = folder.experiment(), folder.path.parent
     home = folder.checkpoints
-    if (kept := experiment.storage.checkpoints) is not None:
+    if (kept := experiment.storage.checkpoints) is not None and not home.is_dir():
         place = places.at(kept) / folder.name
         if place.system:
             raise UserError(f"The checkpoints of {folder.name} are kept in {place}; use: ndm export {folder.name}")
         home = Path(place.path)
-    manifest = Manifest.read(where(experiment.data, experiment.storage.data, root, experiment.storage.cache_bytes))
+    storage = experiment.storage
+    manifest = Manifest.read(where(experiment.data, storage.data_sets, root, storage.cache_bytes))
     name = checkpoint.best(home) if at == BEST else at.zfill(12) if at.isdecimal() else None
     if at and name is None:
         raise UserError(f"{folder.name} has no checkpoint {at}: say @best, or how many examples it has seen, @12800.")

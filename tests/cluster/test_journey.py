@@ -1,4 +1,4 @@
-"""All of a project on a cluster that shares no file with its user: by submitted jobs, with a real store and database."""
+"""All of a project on a cluster that shares no file with its user: submitted jobs, a real store, a real database."""
 
 import json
 import re

@@ -136,7 +136,7 @@ def copy(source: Home, target: Home, name: str) -> None:
     store = _store(source)
     manifest = _manifest(store, name)
     files = {file: _payload(store, name, file, expected) for file, expected in manifest.files.items()}
-    _store(target).put(name, files | {LAST: _bytes(store, name, LAST)})
+    _store(target).put(name, files | {LAST: _bytes(store, name, LAST, LONGEST)})
 
 
 def equal(source: Home, target: Home, name: str) -> bool:
