@@ -6,6 +6,7 @@ may be overridden. The folder is exports/RUN beside the folder of runs; the same
 
 import sys
 from argparse import Namespace
+from functools import partial
 
 from ndm.cli import job
 
@@ -17,8 +18,8 @@ def main(options: Namespace) -> None:
     from ndm.runtime.verbs import on_run
     from ndm.terminal import Terminal
 
-    terminal = Terminal()
-    with on_run(options.experiment, options.overrides, terminal, check=check) as (workspace, _):
+    terminal, first = Terminal(), partial(check, register=options.register)
+    with on_run(options.experiment, options.overrides, terminal, check=first) as (workspace, _):
         terminal.table(export(workspace, options.to, options.register))
 
 

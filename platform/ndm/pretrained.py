@@ -162,7 +162,7 @@ class Pretrained:
 
     def _stored(self, images: ArrayLike | Tensor, what: str) -> Tensor:
         """Stored values on the model's device."""
-        raw = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+        raw = images if isinstance(images, Tensor) else _tensor(images, what)
         if raw.ndim == 0 or tuple(raw.shape[1:]) != self.shape or not len(raw):
             raise UserError(f"{what} have the shape {list(raw.shape)}; give [N, {', '.join(map(str, self.shape))}].")
         if self.levels == 0:
@@ -216,6 +216,15 @@ def _of_run(path: Path, at: str) -> tuple[Objective, Experiment, package.About, 
     made = trained.load(home, experiment, manifest, name)
     about, card, _ = handed_on(folder, experiment, manifest, made)
     return made.objective, experiment, about, card
+
+
+def _tensor(values: ArrayLike, what: str) -> Tensor:
+    try:
+        array = np.array(values)
+        wide = array.dtype.kind == "u" and array.itemsize > 1  # of which torch compares none
+        return torch.from_numpy(array.astype(np.int64) if wide else array)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} are no array of numbers; give stored values.") from None
 
 
 def _given(batch: int | None, default: int) -> int:

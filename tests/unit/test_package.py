@@ -14,7 +14,8 @@ from ndm import notation, presets
 from ndm.build import build_objective
 from ndm.errors import UserError
 from ndm.evaluation.model_card import body, model_card
-from ndm.evaluation.package import FILES, LIST, About, Data, portable, publish, read, restore, weights
+from ndm.evaluation.package import FILES, LIST, About, Data, read, restore
+from ndm.evaluation.publish import portable, publish, weights
 from ndm.listing import Listing
 from ndm.objectives import Objective
 

@@ -1,13 +1,11 @@
 """The folder in which a trained model is handed on: all that it takes to use it without the data and without its run.
 
-It appears whole or not at all. Whoever reads one trusts nothing in it: hashes tell damage, and what somebody made up is
-caught by its form, as weights are safetensors, the configuration is plain values, and nothing is unpickled.
+Whoever reads one trusts nothing in it: hashes tell damage, and what somebody made up is caught by its form, as weights
+are safetensors, the configuration is plain values, and nothing is unpickled. `ndm.evaluation.publish` writes it.
 """
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from ndm import notation, presets
@@ -33,8 +31,6 @@ RESULTS, WEIGHTS = "results.json", "model.safetensors"
 FILES = frozenset({CARD, CONFIG, LICENCE, PICTURE, RESULTS, WEIGHTS})
 PLACES = ("run", "scaling", "storage", "tracking")
 """Sections of an experiment that say where it ran."""
-PATHS = (("data", "path"), ("samples", "weights"))
-"""Keys of other sections that are places of files."""
 REMEDY = "fetch it again, or export the run again."
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -88,55 +84,13 @@ class Package:
     listing: Listing
 
 
-def portable(experiment: Experiment) -> dict[str, Any]:
-    """The experiment as plain values without anything that says where it ran; an equal digest."""
-    tree = {key: value for key, value in experiment.model_dump(mode="json").items() if key not in PLACES}
-    for section, key in PATHS:
-        tree[section].pop(key, None)
-    return tree
-
-
-def weights(objective: Objective) -> bytes:
-    """All tensors of an objective."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()})
-
-
-def publish(folder: Path, about: About, files: Mapping[str, bytes]) -> Listing:
-    """Write the files and their listing beside `folder`, read them back, and put them in its place.
-
-    What is there already stays as it is if it is the same, and gives way if it is of the same run.
-
-    Raises:
-        UserError: something else is there, or the folder cannot be written.
-    """
-    assert files.keys() == FILES
-    listing = Listing.sealed({name: _file(files[name]) for name in sorted(files)}, about.model_dump(mode="json"))
-    try:
-        if _there(folder, about) == listing.sha256:
-            return listing
-        partial, old = (folder.with_name(f".{folder.name}.{end}") for end in ("partial", "old"))
-        for path in (partial, old):
-            shutil.rmtree(path, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, content in [*files.items(), (LIST, listing.text().encode())]:
-            _write(partial / name, content)
-        read(partial)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"The export cannot be written to {folder} ({error.strerror}); choose another --to.") from None
-    return listing
-
-
 def read(folder: Path) -> Package:
     """A package, every byte of it checked; its tensors are yet to be held against the model, see `restore`.
 
     Raises:
         UserError: it is damaged, or no such package.
     """
-    listing, about = _listing(folder)
+    listing, about = listed(folder)
     contents = {name: _content(folder, name, expected) for name, expected in listing.files.items()}
     try:
         tree = notation.read(contents[CONFIG].decode())
@@ -190,7 +144,8 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for name, t in tensors.items()}
 
 
-def _listing(folder: Path) -> tuple[Listing, About]:
+def listed(folder: Path) -> tuple[Listing, About]:
+    """What the folder says of itself; errors as for `read`."""
     try:
         listing = Listing.read((folder / LIST).read_bytes())
         about = About.model_validate_json(json.dumps(listing.about))
@@ -214,37 +169,14 @@ def _content(folder: Path, name: str, expected: File) -> bytes:
         content = path.read_bytes() if path.stat().st_size == expected.bytes else b""
     except OSError as error:
         raise _unusable(folder, f"{name} cannot be read ({error.strerror})") from None
-    if _file(content) != expected:
+    if of_bytes(content) != expected:
         raise _unusable(folder, f"{name} is not what {LIST} says")
     return content
 
 
-def _there(folder: Path, about: About) -> str:
-    """The hash of what is in the place of a package, empty where nothing of worth is.
-
-    Raises:
-        UserError: it is not a package of the same run.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return ""
-    try:
-        listing, found = _listing(folder)
-    except UserError:
-        raise UserError(f"{folder} is there and holds no exported model; move it away, or choose --to.") from None
-    if (found.run, found.experiment) != (about.run, about.experiment):
-        raise UserError(f"{folder} holds a model of another run, {found.run}; move it away, or choose --to.")
-    return "" if listing.wanting(folder) else listing.sha256
-
-
-def _file(content: bytes) -> File:
+def of_bytes(content: bytes) -> File:
+    """Size and hash."""
     return File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _unusable(folder: Path, why: str) -> UserError:

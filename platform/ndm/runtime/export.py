@@ -11,7 +11,8 @@ from ndm.evaluation import figures, trained
 from ndm.evaluation.averages import suffix
 from ndm.evaluation.handed import REPOSITORY, handed_on
 from ndm.evaluation.model_card import body
-from ndm.evaluation.package import CARD, CONFIG, LICENCE, PICTURE, RESULTS, WEIGHTS, portable, publish, weights
+from ndm.evaluation.package import CARD, CONFIG, LICENCE, PICTURE, RESULTS, WEIGHTS
+from ndm.evaluation.publish import portable, publish, weights
 from ndm.runtime.draw import draw_samples
 from ndm.runtime.workspace import Workspace
 
@@ -22,12 +23,10 @@ def export(workspace: Workspace, to: str | None, register: str | None) -> list[t
     Its samples are drawn anew, `samples.count` of them: a picture that the run has may be of another checkpoint.
 
     Raises:
-        UserError: there is no checkpoint, the folder holds something else or cannot be written, the name is no name,
-            or the tracking server does not take it.
+        UserError: there is no checkpoint, the folder holds something else or cannot be written, the name is none of a
+            model, or the tracking server does not take it.
     """
     folder, experiment = workspace.folder, workspace.experiment
-    if register is not None:
-        tracking.check_name(register)
     made = trained.load(workspace.home, experiment, workspace.manifest, workspace.checkpoint)
     drawn = draw_samples(workspace, workspace.terminal.count("drawing samples"))
     samples = {
@@ -73,12 +72,10 @@ def export(workspace: Workspace, to: str | None, register: str | None) -> list[t
     return rows
 
 
-def check(workspace: Workspace) -> None:
-    """Refuse what has no checkpoint, before anything is started.
-
-    Raises:
-        UserError: there is none, or it is not of this run.
-    """
+def check(workspace: Workspace, register: str | None) -> None:
+    """Refuse what `export` would refuse of the run and the name, before anything is started; errors as there."""
+    if register is not None:
+        tracking.check_name(register)
     trained.load(workspace.home, workspace.experiment, workspace.manifest, workspace.checkpoint)
 
 
