@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from commands import REPOSITORY, TINY, Command, Tracked, Trained, here, likelihood, refusal, uninterrupted
 from PIL import Image
 
@@ -19,6 +20,8 @@ from ndm import presets
 from ndm.data.prepare import prepare
 from ndm.data.sources.rings import LAW
 from ndm.evaluation.score import read, write
+from ndm.runtime import loaded
+from ndm.training import numerics
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
@@ -113,6 +116,18 @@ def test_a_checkpoint_is_scored_by_any_list_of_estimators(trained: Trained, scor
     assert "fitting" in output
     assert "fitting" not in again.output
     assert "scoring" not in again.output
+
+
+def test_a_task_that_scores_or_draws_is_without_tf32(trained: Trained) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    experiment = presets.load(TINY[0], TINY[1:]).canonical_json()
+    where = loaded.Where(trained.run / "checkpoints", None, experiment, trained.root / "data" / "digits-1")
+    try:
+        numerics.set_process("tf32")
+        assert loaded.load.__wrapped__(where).position == 5120
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_an_evaluation_that_is_killed_goes_on_with_the_blocks_that_are_left(trained: Trained) -> None:

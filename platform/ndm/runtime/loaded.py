@@ -14,6 +14,7 @@ from ndm.evaluation import trained
 from ndm.objectives import Objective
 from ndm.runtime.session import gpus
 from ndm.runtime.workspace import Workspace
+from ndm.training import numerics
 from ndm.training.checkpoint import Home
 
 
@@ -47,8 +48,12 @@ def device() -> str:
 
 @lru_cache(maxsize=1)
 def load(where: Where) -> Loaded:
-    """The model; Ray keeps a task's process, so its next block finds it loaded. A task has one thread, as one CPU."""
+    """The model; Ray keeps a task's process, so its next block finds it loaded. A task has one thread, as one CPU.
+
+    From here on the process is without TF32, which torch allows for convolutions: no score or sample is made with it.
+    """
     torch.set_num_threads(1)
+    numerics.set_process("fp32")
     manifest = Manifest.read(where.data)
     experiment = presets.resolve(json.loads(where.experiment))
     objective, position, _ = trained.load(where.home, experiment, manifest, where.checkpoint)
