@@ -50,7 +50,7 @@ def make(path: Path, kind: str = "identity") -> RunFolder:
     (path / "experiment.yaml").write_text(notation.write(experiment.model_dump(mode="json")))
     score = {"estimator": "elbo", "split": "test", "images": 3, "data": {"name": "digits"}}
     scores = [score | {"bits_per_dim": {"value": 2.0, "error": 0.1}, "more": 1}]
-    folder.write("results", {"run_id": "r", "likelihood": {"scores": scores}})
+    folder.write("results", {"run": "r", "likelihood": {"scores": scores}})
     for part, content in (("likelihood/test-elbo.parquet", TABLE), ("samples/grid.png", b"png"), ("spool.jsonl", b"")):
         (path / part).parent.mkdir(exist_ok=True)
         (path / part).write_bytes(content)
@@ -157,21 +157,21 @@ def test_changes_on_one_side_are_carried_over_and_on_both_are_refused(
     shelf = pushed(run, place)
     there = pull(tmp_path / "there", place)
     (there.path / "samples" / "more.png").write_bytes(b"more")
-    there.write("results", {"run_id": "of there"})
+    there.write("results", {"run": "of there"})
     pushed(there, place)
     assert shelf.require("one").about["scores"] == []
     (run.path / "samples" / "grid.png").write_bytes(b"changed here alone")
     pull(tmp_path / "here", place)
-    assert run.read("results") == {"run_id": "of there"}
+    assert run.read("results") == {"run": "of there"}
     assert (run.path / "samples" / "more.png").read_bytes() == b"more"
     assert (run.path / "samples" / "grid.png").read_bytes() == b"changed here alone"
-    there.write("results", {"run_id": "of there again"})
+    there.write("results", {"run": "of there again"})
     pushed(there, place)
     assert "was changed by another command" in refusal(tmp_path / "here", "push", "one", f"store={place}")
-    run.write("results", {"run_id": "of here"})
+    run.write("results", {"run": "of here"})
     said = refusal(tmp_path / "here", "pull", "one", f"store={place}")
     assert said.startswith("results.json of the run one was changed here and in the store: pull it --to another")
-    assert run.read("results") == {"run_id": "of here"}
+    assert run.read("results") == {"run": "of here"}
 
 
 def test_of_two_that_publish_at_once_one_is_refused(run: RunFolder, place: str) -> None:
@@ -222,28 +222,28 @@ def test_a_command_begins_with_what_is_in_the_store_and_leaves_there_what_it_mad
     pushed(run, place)
     folder, terminal = RunFolder(tmp_path / "job" / "one"), Terminal()
     with kept(place, folder, terminal) as publish:
-        assert folder.read("results")["run_id"] == "r"
+        assert folder.read("results")["run"] == "r"
         assert not folder.checkpoints.exists()  # a job works on those in the store
-        folder.write("results", {"run_id": "early"})
+        folder.write("results", {"run": "early"})
         publish()
-        assert pull(tmp_path / "there", place).read("results") == {"run_id": "early"}
-        folder.write("results", {"run_id": "late"})
-    assert pull(tmp_path / "there", place).read("results") == {"run_id": "late"}
+        assert pull(tmp_path / "there", place).read("results") == {"run": "early"}
+        folder.write("results", {"run": "late"})
+    assert pull(tmp_path / "there", place).read("results") == {"run": "late"}
     with contextlib.suppress(KeyboardInterrupt), kept(place, folder, terminal):
-        folder.write("results", {"run_id": "interrupted"})
+        folder.write("results", {"run": "interrupted"})
         raise KeyboardInterrupt
-    assert pull(tmp_path / "there", place).read("results") == {"run_id": "interrupted"}
+    assert pull(tmp_path / "there", place).read("results") == {"run": "interrupted"}
     assert checkpoint.candidates(Shelf.of(place).home("one"))[0] == "000000000030"
 
 
 def test_a_publication_that_was_cut_before_it_was_noted_is_known_for_its_own(run: RunFolder, place: str) -> None:
     shelf = pushed(run, place)
-    run.write("results", {"run_id": "new"})
+    run.write("results", {"run": "new"})
     shelf.publish(run, Terminal())
     known, listed = run.path / "shelf.json", shelf.require("one")
     (run.path / "shelf.next.json").write_bytes(known.read_bytes())
     known.unlink()
-    run.write("results", {"run_id": "newer"})
+    run.write("results", {"run": "newer"})
     shelf.publish(run, Terminal())
     assert shelf.require("one").sha256 != listed.sha256
 
