@@ -91,7 +91,16 @@ class LocalCluster:
     @property
     def gcs(self) -> str:
         """HOST:PORT of the head, for a driver on this machine."""
-        return f"127.0.0.1:{json.loads((self.folder / 'cluster.json').read_text())['settings']['port'] + 100}"
+        return f"127.0.0.1:{self.first_port + 100}"
+
+    @property
+    def first_port(self) -> int:
+        return json.loads((self.folder / "cluster.json").read_text())["settings"]["port"]
+
+    @property
+    def temp(self) -> Path:
+        """The folder of the sockets."""
+        return Path(json.loads((self.folder / "cluster.json").read_text())["temp"])
 
     @property
     def temp(self) -> Path:

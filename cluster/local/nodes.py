@@ -10,8 +10,8 @@ from start_node import ADDRESS
 from state import State, secret
 from tracking import Tracking
 
-DASHBOARD, DASHBOARD_METRICS = 0, 3
-"""Ports of the cluster."""
+DASHBOARD = 0
+"""A port of the cluster."""
 GCS, NODE_MANAGER, OBJECT_MANAGER, AGENT_HTTP, AGENT_GRPC, RUNTIME_ENV = range(6)
 FIRST_WORKER, LAST_WORKER = 10, 99
 """Ports of a node. Drivers take theirs from the same range."""
@@ -35,7 +35,7 @@ def environment(state: State) -> dict[str, str]:
         "RAY_enable_metrics_collection": "0",  # it would open a port for anybody
         "GLOO_SOCKET_IFNAME": "lo",
         "NCCL_SOCKET_IFNAME": "lo",
-        "DASHBOARD_METRIC_PORT": str(state.port(DASHBOARD_METRICS)),
+        "DASHBOARD_METRIC_PORT": "-1",  # likewise; there is no other way to keep it shut
         "MLFLOW_TRACKING_URI": Tracking(state).address,
         "NDM_ROOT": str(state.runs),
         "NDM_STORE": f"s3://{store.BUCKETS[0]}",
@@ -57,7 +57,8 @@ class Node(Service):
 
     def before(self) -> None:
         secret(token_file(self.state))
-        self._temp.mkdir(mode=0o700, exist_ok=True)
+        # Ray lets everybody into its folder, and whoever comes to a socket there needs no token.
+        self._temp.parent.mkdir(mode=0o700, exist_ok=True)
 
     def command(self) -> list[str]:
         head = f"{ADDRESS}:{self.state.node_port(0, GCS)}"
@@ -95,7 +96,7 @@ class Node(Service):
     @property
     def _temp(self) -> Path:
         """Of this node alone: each removes the code of a job before it unpacks it."""
-        return self.state.temp / self.name
+        return self.state.temp / "ray" / f"n{self.number}"
 
     def _port(self, offset: int) -> int:
         return self.state.node_port(self.number, offset)

@@ -138,7 +138,7 @@ def secret(path: Path) -> str:
 
 
 def _short_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ndm-c"))
+    folder = Path(tempfile.mkdtemp(prefix="ndm-c", dir="/tmp"))
     folder.chmod(0o711)
     return folder
 

@@ -37,7 +37,7 @@ READ = """
 import boto3, mlflow, json
 runs = mlflow.search_runs(experiment_names=["trial"], output_format="list")
 texts = [mlflow.artifacts.load_text(run.info.artifact_uri + "/notes/text.txt") for run in runs]
-print(json.dumps([[run.info.run_name, run.data.metrics["loss"], text] for run, text in zip(runs, texts)]))
+print("FOUND", json.dumps([[run.info.run_name, run.data.metrics["loss"], text] for run, text in zip(runs, texts)]))
 kept = boto3.client("s3").list_objects_v2(Bucket="mlflow")["Contents"]
 assert any(entry["Key"].endswith("notes/text.txt") for entry in kept)
 """
@@ -61,6 +61,11 @@ while not client.get_job_status(job).is_terminal():
     time.sleep(0.2)
 print(client.get_job_status(job).value, client.get_job_logs(job))
 """
+
+
+def found(said: str) -> list:
+    """What a program has found; libraries say things around it."""
+    return json.loads(said.partition("FOUND ")[2].splitlines()[0])
 
 
 def test_each_service_is_up_and_no_secret_is_where_others_can_read_it(local: LocalCluster) -> None:
@@ -87,7 +92,7 @@ def test_the_store_keeps_what_it_is_given(local: LocalCluster) -> None:
 
 def test_a_run_is_logged_with_the_account_and_not_without(local: LocalCluster) -> None:
     local.python(LOG, "first")
-    assert ["first", 0.5, "a text"] in json.loads(local.python(READ).splitlines()[-1])
+    assert ["first", 0.5, "a text"] in found(local.python(READ))
     nobody = {"MLFLOW_TRACKING_USERNAME": None, "MLFLOW_TRACKING_PASSWORD": None, "HOME": "/nonexistent"}
     assert "You are not authenticated" in local.python(LOG, "second", status=1, **nobody)
     wrong = {"MLFLOW_TRACKING_PASSWORD": "wrong"}
@@ -97,10 +102,10 @@ def test_a_run_is_logged_with_the_account_and_not_without(local: LocalCluster) -
 def test_a_driver_joins_with_the_token_and_its_tasks_find_what_they_need(local: LocalCluster) -> None:
     path = local.platform
     said = local.python(TASK, local.gcs, path, PYTHONPATH=path)
-    found = dict(json.loads(said.partition("FOUND ")[2].splitlines()[0]))
-    assert len(found) == 2
+    nodes = dict(found(said))
+    assert len(nodes) == 2
     token = (local.home / ".ray" / "auth_token").read_text()
-    for environment in found.values():
+    for environment in nodes.values():
         assert environment["NDM_STORE"] == "s3://ndm"
         assert environment["NDM_ROOT"] == str(local.folder / "runs")
         assert environment["HOME"] == str(local.home)
