@@ -154,7 +154,7 @@ def python(code: str, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def ports(local: LocalCluster):
-    """Service -> (ports of the service, ports of Ray's workers), from the first, while a driver has actors on all nodes."""
+    """Service -> its ports, while a driver has an actor on each node; and the addresses that all of them are at."""
     settings = local.client | {"RAY_DEDUP_LOGS": "0"}
     driver = subprocess.Popen(
         [sys.executable, "-c", BUSY, local.gcs], env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
