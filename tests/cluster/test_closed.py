@@ -185,8 +185,9 @@ def test_all_that_listens_is_in_the_table_and_on_loopback(local: LocalCluster, p
     drivers = found["driver"]
     for service in {*found} - {"driver"}:
         offsets = {port - first for port in found[service]} - workers
-        if service == "ceph-osd":
-            assert offsets <= table["ceph-osd"]
+        if service in ("ceph-osd", "ceph-mgr"):  # they choose
+            assert offsets
+            assert offsets <= table[service]
         else:
             assert offsets == table.get(service, set()), service
     assert {*table} == {service for service in found if service != "driver"}
@@ -228,8 +229,7 @@ def test_mlflow_serves_nobody_without_an_account(local: LocalCluster) -> None:
     *refused, health, server = answers
     assert {status for _, status, _ in refused} == {401}, refused
     assert health[1:] == [200, "OK"]
-    assert server[1] == 200
-    assert {*json.loads(server[2])} <= {"store_type", "workspaces_enabled", "trace_archival_enabled"}, server
+    assert server[2].startswith('{"store_type":"SqlStore"')
     request = urllib.request.Request(there + "/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request)
