@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -38,13 +36,10 @@ def missing() -> str | None:
 
 
 class LocalCluster:
-    """A cluster in a folder of its own, which is up within a block and leaves nothing."""
+    """A cluster in a folder, which is up within a block and leaves nothing."""
 
-    def __init__(self) -> None:
-        # Not below pytest's folders, which keep the user of PostgreSQL out.
-        self._above = Path(tempfile.mkdtemp(prefix="ndm-t"))
-        self._above.chmod(0o711)
-        self.folder = self._above / "cluster"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.home = self.folder / "home"
         self.platform = str(REPOSITORY / "platform")
 
@@ -58,7 +53,6 @@ class LocalCluster:
 
     def __exit__(self, *_: object) -> None:
         self.run("down", "--delete")
-        shutil.rmtree(self._above)
 
     def run(self, verb: str, *arguments: str, status: int = 0) -> str:
         """What the command prints, which ends with this status."""

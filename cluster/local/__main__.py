@@ -37,6 +37,7 @@ def up(state: State, options: argparse.Namespace) -> int:
     asked = {name: getattr(options, name) for name in ("nodes", "cpus", "endpoint", "port")}
     own_store = not (state.settings.endpoint if state.made else options.endpoint)
     packages.require(packages.POSTGRES | (packages.CEPH if own_store else {}), install=options.install)
+    Postgres(state).check()
     state.make(asked)
     started: list[str] = []
     for service in services(state):

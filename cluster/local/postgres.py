@@ -47,7 +47,6 @@ class Postgres(Service):
 
     def make(self) -> None:
         self._give(self.folder)
-        self._reach(self.folder)
         database = self.folder / "database"
         # The machine's superuser of the database has the name of the user that it runs as.
         arguments = ["--auth=peer", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
@@ -111,8 +110,8 @@ class Postgres(Service):
         if self.user:
             shutil.chown(folder, self.user, self.user)
 
-    def _reach(self, folder: Path) -> None:
-        """See that the server's user can come to the folder.
+    def check(self) -> None:
+        """See that the server's user can come to its folder.
 
         Raises:
             UserError: a folder above it keeps others out.
@@ -120,7 +119,9 @@ class Postgres(Service):
         if not self.user:
             return
         user = pwd.getpwnam(self.user)
-        for above in reversed(folder.parents):
+        for above in reversed(self.folder.parents):
+            if not above.exists():
+                return  # it will be made
             about = above.stat()
             bit = 0o100 if about.st_uid == user.pw_uid else 0o010 if about.st_gid == user.pw_gid else 0o001
             if not about.st_mode & bit:

@@ -1,7 +1,9 @@
 """Hosts and a cluster over three of them, for all tests of a file."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hosts as namespaces
 import local_cluster
@@ -46,5 +48,8 @@ def local() -> Iterator[LocalCluster]:
         if os.environ.get(REQUIRED):
             pytest.fail(f"{reason} ({REQUIRED} is set, so this is no reason to skip)")
         pytest.skip(reason)
-    with LocalCluster() as cluster:
-        yield cluster
+    # Not below pytest's folders, which keep the user of PostgreSQL out.
+    with tempfile.TemporaryDirectory(prefix="ndm-t") as folder:
+        Path(folder).chmod(0o711)
+        with LocalCluster(Path(folder) / "cluster") as cluster:
+            yield cluster

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+from pathlib import Path
 
 import psutil
 import pytest
@@ -116,9 +117,11 @@ def test_a_driver_joins_with_the_token_and_its_tasks_find_what_they_need(local: 
 
 
 def test_a_job_is_taken_with_the_token_and_refused_without(local: LocalCluster) -> None:
-    assert local.python(JOB).split()[-2:] == ["SUCCEEDED", "s3://ndm"]
+    said = local.python(JOB)
+    assert "SUCCEEDED" in said
+    assert said.split()[-1] == "s3://ndm"
     said = local.python(JOB, status=1, RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN_PATH=None)
-    assert "Missing authentication token" in said or "AuthenticationError" in said
+    assert "AuthenticationError" in said
 
 
 def test_up_changes_nothing_where_all_is_up(local: LocalCluster) -> None:
@@ -140,6 +143,14 @@ def test_up_restores_what_died_with_its_data(local: LocalCluster, dies: str, aga
     assert {name for name in SERVICES if local.pid(name) != before[name]} == again
     assert local.python(GET, f"before {dies}").startswith("some bytes")
     assert f"before {dies}" in local.python(READ)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_a_folder_that_keeps_postgresql_out_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    cluster = LocalCluster(tmp_path / "cluster")
+    assert f"{tmp_path} keeps that user out: choose another --folder." in cluster.run("up", status=2)
+    assert not (tmp_path / "cluster" / "cluster.json").exists()
 
 
 def test_a_number_that_is_somebody_elses_now_is_left_alone(local: LocalCluster) -> None:
