@@ -8,6 +8,7 @@ ndm data verify s3://my-bucket/data-sets [digits-1 ...]
 """
 
 import argparse
+import os
 import sys
 
 from ndm.cli import guarded
@@ -21,7 +22,9 @@ def main() -> None:
     parser.add_argument("action", choices=["list", "show", "verify"])
     where = f"their names; with {KEY}PLACE, or the place alone, those of another folder or store"
     parser.add_argument("names", nargs="*", metavar="DATA_SET", help=where)
-    parser.add_argument("--root", default="runs", help="the folder of runs (storage.root), default: runs")
+    parser.add_argument(
+        "--root", default=os.environ.get("NDM_ROOT") or "runs", help="the folder of runs (storage.root)"
+    )
     options = parser.parse_intermixed_args()
 
     from ndm.data import catalogue, places

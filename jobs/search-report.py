@@ -1,7 +1,8 @@
 """Show what a search has found, now or at its end: the ranking here, and a page with figures in the search's folder.
 
-SEARCH is the name of a search that was started. Short key:
+SEARCH is the name of a search that was started. Short keys:
   root=FOLDER            storage.root, the folder of runs
+  store=PLACE            storage.store, where the search may be found
 """
 
 import sys
@@ -13,18 +14,24 @@ from ndm.cli import job
 def main(options: Namespace) -> None:
     from pathlib import Path
 
+    from ndm import presets
     from ndm.errors import UserError
+    from ndm.runs import RunFolder
+    from ndm.runtime.shelf import Shelf
     from ndm.search import report
     from ndm.search.record import find
     from ndm.terminal import Terminal
 
-    roots = [text.removeprefix("storage.root=") for text in options.overrides if text.startswith("storage.root=")]
-    if len(roots) < len(options.overrides):
-        raise UserError("ndm search-report takes no key but root=FOLDER.")
-    folder, course = find(Path(roots[-1] if roots else "runs").absolute(), options.experiment)
+    if not all(text.startswith(("storage.root=", "storage.store=")) for text in options.overrides):
+        raise UserError("ndm search-report takes no key but root=FOLDER and store=PLACE.")
+    storage, terminal = presets.storage(options.overrides), Terminal()
+    root = Path(storage.root).absolute()
+    if storage.store:
+        Shelf.of(storage.store).catch_up(RunFolder(root / options.experiment), terminal)
+    folder, course = find(root, options.experiment)
     page, found = report.write(course, folder.path)
-    report.show(course, found, page, Terminal())
+    report.show(course, found, page, terminal)
 
 
 if __name__ == "__main__":
-    sys.exit(job(main, __doc__, target="SEARCH", short={"root": "storage.root"}))
+    sys.exit(job(main, __doc__, target="SEARCH", short={"root": "storage.root", "store": "storage.store"}))

@@ -1,7 +1,4 @@
-"""Open MLflow on the runs of a folder, on this machine only.
-
-For runs that were logged to a tracking server, open that server's address in a browser instead.
-"""
+"""Open MLflow on the runs of a folder, on this machine only; or say where the server of MLFLOW_TRACKING_URI is."""
 
 import argparse
 import os
@@ -12,7 +9,9 @@ from ndm.cli import guarded
 
 def main() -> None:
     parser = argparse.ArgumentParser("ndm ui", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--root", default="runs", help="the folder of runs (storage.root), default: runs")
+    parser.add_argument(
+        "--root", default=os.environ.get("NDM_ROOT") or "runs", help="the folder of runs (storage.root)"
+    )
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")
     options = parser.parse_args()
 
@@ -23,9 +22,11 @@ def main() -> None:
     from ndm.tracking.server import ui_command
 
     root = Path(options.root).absolute()
+    if (uri := resolve_uri(TrackingConfig(), root)).startswith("http"):
+        return print(f"MLflow: {uri}")
     if not (root / "mlflow.db").is_file():
         raise UserError(f"There are no runs in {options.root}/ yet; train one: ndm train digits-tiny")
-    command = ui_command(resolve_uri(TrackingConfig(), root), options.port)
+    command = ui_command(uri, options.port)
     print(f"MLflow: http://127.0.0.1:{options.port}  (Ctrl-C ends it)", flush=True)
     os.execvp(command[0], command)
 

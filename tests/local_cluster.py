@@ -68,12 +68,15 @@ class LocalCluster:
         said = subprocess.run(shell, env=_environment(), capture_output=True, text=True, check=True).stdout
         return dict(line.split("=", 1) for line in said.split("\0") if line)
 
-    def python(self, code: str, *arguments: str, status: int = 0, **environment: str | None) -> str:
+    def python(
+        self, code: str, *arguments: str, status: int = 0, cwd: Path | None = None, **environment: str | None
+    ) -> str:
         """What a program of a client prints, on either output; a setting of None is taken out of its environment."""
         settings = self.client | environment
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env={name: value for name, value in settings.items() if value is not None},
+            cwd=cwd,
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -94,11 +97,6 @@ class LocalCluster:
     @property
     def temp(self) -> Path:
         """The folder of the sockets."""
-        return Path(json.loads((self.folder / "cluster.json").read_text())["temp"])
-
-    @property
-    def temp(self) -> Path:
-        """Where Ray keeps its sockets, logs and what jobs brought."""
         return Path(json.loads((self.folder / "cluster.json").read_text())["temp"])
 
     def pid(self, service: str) -> int:

@@ -93,7 +93,7 @@ def _portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes],
             raise UserError(f"A search that is submitted lies in jobs/searches: move {target} there and give its name.")
         return words, {}, search.name
     known = target.endswith((".yaml", ".yml")) or target in presets.names()
-    if verb in ("search-report",) or not known:
+    if not known and verb not in ("prepare", "train"):  # a run or a search, which is known there
         return words, {}, "".join(c if c.isalnum() or c in "._-" else "-" for c in target)
     name = presets.load(target, overrides).run_name()
     if target in presets.names():

@@ -2,13 +2,14 @@
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from commands import checkpoints, likelihood, records
+from commands import REPOSITORY, checkpoints, likelihood, records
 from commands import here as in_process
 from local_cluster import LocalCluster
 from processes import Process
@@ -23,15 +24,18 @@ class Client:
     def __init__(self, cluster: LocalCluster, folder: Path) -> None:
         self.cluster, self.folder = cluster, folder
         self.environment = cluster.client | {"PYTHONPATH": cluster.platform}
-        self._commands = 0
+        self.said: list[tuple[str, ...]] = []
+        """All commands, in their order."""
 
-    def start(self, *words: str) -> Process:
-        self._commands += 1
+    def start(self, *words: str, **environment: str | None) -> Process:
+        """A command; a setting of None is taken out of its environment."""
+        self.said.append(words)
         program = [sys.executable, "-m", "ndm.cli", *words]
-        return Process(program, self.folder, self.folder / f"{self._commands}-{words[0]}", self.environment)
+        settings = {name: value for name, value in (self.environment | environment).items() if value is not None}
+        return Process(program, self.folder, self.folder / f"{len(self.said)}-{words[0]}", settings)
 
-    def ndm(self, *words: str, status: int = 0) -> str:
-        with self.start(*words) as command:
+    def ndm(self, *words: str, status: int = 0, **environment: str | None) -> str:
+        with self.start(*words, **environment) as command:
             assert command.ended() == status, f"{command.output}\n{command.errors}"
         return command.output + command.errors
 
@@ -76,9 +80,11 @@ def test_a_project_from_data_to_a_model_that_is_handed_on(client: Client, local:
     assert f"{results['likelihood']['scores'][0]['bits_per_dim']['value']:.4f}" == bound[1]
 
     listed = client.ndm("jobs", "list")
-    assert f"{job}  succeeded, exit status 0" in listed
+    assert re.search(rf"{job} +succeeded, exit status 0, ", listed)
     assert listed.count("succeeded") == 5
     assert "git.commit" in client.ndm("jobs", "status", job)
+    client.ndm("jobs", "wait", job)
+    assert "transform.kind" in client.ndm("runs", "show", "one")
     assert f"{bound[1]} +- {bound[2]} bits/dim" in client.ndm("jobs", "logs", job)
 
 
@@ -101,6 +107,13 @@ def test_a_pulled_run_is_scored_and_drawn_from_and_trained_on_as_if_it_had_been_
     assert likelihood(run).equals(before)
 
 
+def test_a_pulled_run_is_handed_on_and_its_model_used_with_three_lines(client: Client) -> None:
+    away = {name: None for name in client.environment if name.startswith(("RAY_", "NDM_", "MLFLOW_", "AWS_"))}
+    client.ndm("export", "one", "scaling.workers=1", **away)
+    code = "import ndm; model = ndm.load('exports/one'); print(tuple(model.sample(3, seed=0).shape))"
+    assert client.cluster.python(code, cwd=client.folder, PYTHONPATH=client.cluster.platform).strip() == "(3, 1, 8, 8)"
+
+
 def test_a_search_is_a_job_too(client: Client) -> None:
     said = client.ndm("search", "tiny", "name=few", "trials=1", "examples=2560", "pruner={kind: none}")
     assert "This brings it here: ndm pull few" in said
@@ -111,6 +124,15 @@ def test_a_search_is_a_job_too(client: Client) -> None:
     assert "bits/dim" in client.ndm("search-report", "few")
 
 
+def test_a_run_is_sent_back_and_removed(client: Client) -> None:
+    assert "one is in s3://ndm/runs" in client.ndm("push", "one")
+    client.ndm("rm", "one", "--store", "--yes")
+    assert re.search(r"^ +one .*, here$", client.ndm("runs", "list"), re.MULTILINE)
+    assert "There is no run one in s3://ndm/runs" in client.ndm("pull", "one", status=2)
+    assert "one is in s3://ndm/runs" in client.ndm("push", "one")
+    assert "one is in runs, verified" in client.ndm("pull", "one")
+
+
 def test_a_job_is_left_and_stopped_and_goes_on_where_it_was(client: Client) -> None:
     words = (*TINY, "run.name=stopped", "training.examples=512000", "monitor.checkpoint_every=64000")
     with client.start("train", *words) as command:
@@ -119,7 +141,7 @@ def test_a_job_is_left_and_stopped_and_goes_on_where_it_was(client: Client) -> N
         assert command.ended() == 0
     job = job_of(command.output)
     assert f"{job} goes on; come back with: ndm jobs logs {job} -f --address http://127.0.0.1:" in command.errors
-    assert f"{job}  running" in client.ndm("jobs", "list")
+    assert re.search(rf"{job} +running, ", client.ndm("jobs", "list"))
     assert f"{job} has ended; the same command goes on from there." in client.ndm("jobs", "stop", job)
     said = client.ndm("jobs", "logs", job)
     stopped = re.search(r"Stopped at (\d+) of 512000 examples", said)
@@ -164,3 +186,13 @@ def test_nothing_of_the_cluster_s_secrets_is_in_a_package_a_job_or_a_run(client:
     for secret in secrets:
         assert secret not in shown
         assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_every_command_of_the_page_was_one_of_these(client: Client) -> None:
+    page = (REPOSITORY / "docs" / "cluster" / "jobs.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+    assert len(commands) == 16
+    for command in commands:
+        words = {word for word in command if word != "JOB"}
+        assert any(said[0] == command[0] and words <= {*said} for said in client.said), command

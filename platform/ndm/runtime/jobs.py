@@ -64,9 +64,10 @@ def has_token() -> bool:
 
 def connect(address: str) -> "JobSubmissionClient":
     """A client of the job server; errors as for `answering`."""
-    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
     from ray.job_submission import JobSubmissionClient
 
+    for module in ("dashboard_sdk", "job.sdk"):  # each has a level of its own
+        logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.WARNING)
     with answering(address):
         return JobSubmissionClient(address)
 
