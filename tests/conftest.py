@@ -12,6 +12,9 @@ from torch import nn
 
 from ndm.runtime.session import session  # before any test imports Ray, which then reads the settings made there
 
+for _name in ("RAY_ADDRESS", "NDM_ROOT", "NDM_STORE", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(_name, None)  # of a shell that is the client of a cluster
+
 torch.set_num_threads(1)  # tests side by side do not fight for the cores
 
 

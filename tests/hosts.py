@@ -24,6 +24,9 @@ from typing import Self
 import psutil
 from processes import Process
 
+OTHERS = ("RAY_", "AWS_", "NDM_", "MLFLOW_", "PYTEST_")
+"""Of an environment: what belongs to another cluster."""
+
 NEEDED = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux", "mount": "mount"}
 """Program -> its package in Debian."""
 
@@ -105,7 +108,7 @@ class Host:
     @property
     def environment(self) -> dict[str, str]:
         """What a program there finds in its environment, unless it is told otherwise: nothing of a Ray outside."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "AWS_", "PYTEST_"))}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(OTHERS)}
         scratch = str(self.scratch)
         return kept | {"HOME": str(self.home), "HOSTNAME": self.name, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"}
 

@@ -70,7 +70,7 @@ def test_a_cluster_that_cannot_be_joined_is_a_sentence(cluster: RayCluster, host
         (hosts[1], {"RAY_ADDRESS": "ada:7"}, "The Ray cluster at RAY_ADDRESS=ada:7 does not answer: start it"),
         (hosts[1], {"RAY_ADDRESS": "nobody:6379"}, "at RAY_ADDRESS=nobody:6379 does not answer: start it"),
         (hosts[1], {"RAY_ADDRESS": "ada"}, "RAY_ADDRESS=ada cannot be used: run the command on a node"),
-        (hosts[1], {"RAY_ADDRESS": "http://ada:8265"}, "RAY_ADDRESS=http://ada:8265 cannot be used: run the command"),
+        (hosts[1], {"RAY_ADDRESS": "ray://ada:10001"}, "RAY_ADDRESS=ray://ada:10001 cannot be used: run the command"),
         (guest, {}, f"The Ray cluster at RAY_ADDRESS={cluster.address} has no node on this machine: run the command"),
         (guest, {"RAY_ADDRESS": "auto"}, "The Ray cluster at RAY_ADDRESS=auto has no node on this machine: run"),
     )

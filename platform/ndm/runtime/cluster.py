@@ -24,9 +24,9 @@ PATIENCE_SECONDS = 15.0
 
 
 def named() -> str | None:
-    """The address of the cluster; None where Ray is to be embedded."""
+    """The address of the cluster; None where Ray is to be embedded, also beside a job server that verbs are sent to."""
     address = os.environ.get("RAY_ADDRESS", "")
-    return None if address in ("", "local") else address
+    return None if address in ("", "local") or address.startswith(("http://", "https://")) else address
 
 
 def join(address: str, python_path: str) -> None:
