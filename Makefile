@@ -4,18 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
 
-.PHONY: demo test test-part-1 test-part-2 test-part-3 check audit bench ui cluster cluster-down clean
+.PHONY: demo test test-part-1 test-part-2 test-part-3 test-part-4 check audit bench ui cluster cluster-down clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: check ## all checks and all tests, in three parts side by side: most of the time they wait for processes to start
-	$(MAKE) --no-print-directory -j3 --output-sync=target test-part-1 test-part-2 test-part-3
+test: check ## all checks and all tests, in four parts side by side: most of the time they wait for processes to start
+	$(MAKE) --no-print-directory -j4 --output-sync=target test-part-1 test-part-2 test-part-3 test-part-4
 
 test-part-1: FOLDERS := integration
 test-part-2: FOLDERS := servers golden contract exact unit docs
-test-part-3: FOLDERS := cluster recovery security
-test-part-1 test-part-2 test-part-3: $(VENV)/.installed-dev
+test-part-3: FOLDERS := cluster recovery
+test-part-4: FOLDERS := deploy security
+test-part-1 test-part-2 test-part-3 test-part-4: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -rs --durations=12 $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules, versions and licences

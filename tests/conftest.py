@@ -1,16 +1,26 @@
-"""Shared by every test: one thread, one seed, networks with fixed random weights, and one Ray for all who want it."""
+"""Shared by every test: one thread, one seed, networks with fixed random weights, and what many share: Ray, hosts."""
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hosts as namespaces
+import local_cluster
 import pytest
 import torch
+from hosts import Hosts
+from local_cluster import LocalCluster
+from ray_cluster import RayCluster
 from torch import nn
 
 from ndm.runtime.session import session  # before any test imports Ray, which then reads the settings made there
+
+REQUIRED = "NDM_REQUIRE_HOSTS"
+"""In the environment where hosts that could be made, but do not work, are an error: in the gate."""
 
 for _name in ("RAY_ADDRESS", "NDM_ROOT", "NDM_STORE", "MLFLOW_TRACKING_URI"):
     os.environ.pop(_name, None)  # of a shell that is the client of a cluster
@@ -78,3 +88,42 @@ def randomise() -> Callable[..., nn.Module]:
         return module
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Skips, with the reason, where hosts cannot be made."""
+    if reason := namespaces.missing():
+        pytest.skip(reason)
+    if reason := namespaces.broken():
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason} ({REQUIRED} is set, so this is no reason to skip)")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def hosts(possible: None) -> Iterator[Hosts]:
+    """Three of them."""
+    with Hosts("ada", "bea", "cleo") as three:
+        yield three
+
+
+@pytest.fixture(scope="module")
+def cluster(hosts: Hosts) -> Iterator[RayCluster]:
+    """A cluster with one CPU on each host, so that two workers are on two of them."""
+    with RayCluster(hosts) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalCluster]:
+    """The cluster of cluster/local on this machine, up, for all tests of it; a test leaves it up."""
+    if reason := local_cluster.missing():
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{reason} ({REQUIRED} is set, so this is no reason to skip)")
+        pytest.skip(reason)
+    # Not below pytest's folders, which keep the user of PostgreSQL out.
+    with tempfile.TemporaryDirectory(prefix="ndm-t") as folder:
+        Path(folder).chmod(0o711)
+        with LocalCluster(Path(folder) / "cluster") as cluster:
+            yield cluster

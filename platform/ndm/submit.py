@@ -42,7 +42,7 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
     jobs.check(asked.address, clear_text=asked.allow_clear_text, no_token=asked.allow_no_token)
     if asked.allow_no_token and not jobs.has_token():
         os.environ["RAY_AUTH_MODE"] = "disabled"
-    words, files, name = _portable(verb, list(words))
+    words, files, name = portable(verb, list(words))
     if asked.queue:
         words.append("scaling.queue=true")
     package = pack(REPOSITORY, files)
@@ -76,7 +76,7 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
         return 0
 
 
-def _portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes], str]:
+def portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes], str]:
     """The words as they are understood there, the files that they name, and a name for the job.
 
     A mistake is told before anything is sent.
