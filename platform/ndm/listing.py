@@ -63,7 +63,7 @@ class Listing(BaseModel):
     @classmethod
     def sealed(cls, files: dict[str, File], about: dict[str, Any] | None = None) -> "Listing":
         """With the hash of all it says."""
-        listing = cls(files=files, about=about or {})
+        listing = cls(files=dict(sorted(files.items())), about=about or {})
         return listing.model_copy(update={"sha256": listing.digest()})
 
     @classmethod

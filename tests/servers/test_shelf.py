@@ -174,6 +174,16 @@ def test_changes_on_one_side_are_carried_over_and_on_both_are_refused(
     assert run.read("results") == {"run": "of here"}
 
 
+def test_a_part_of_a_run_that_is_pushed_takes_nothing_away(run: RunFolder, place: str, tmp_path: Path) -> None:
+    shelf = pushed(run, place)
+    whole = shelf.require("one").files
+    part = pull(tmp_path / "there", place, "--what", "samples")
+    (part.path / "samples" / "more.png").write_bytes(b"more")
+    pushed(part, place)
+    assert {*shelf.require("one").files} == {*whole, "samples/more.png"}
+    assert (pull(tmp_path / "there", place).path / "likelihood" / "test-elbo.parquet").read_bytes() == TABLE
+
+
 def test_of_two_that_publish_at_once_one_is_refused(run: RunFolder, place: str) -> None:
     pushed(run, place)
     listing = places.at(f"{place}/runs/one/{LISTING}")

@@ -31,6 +31,8 @@ WRONG = 3
 """Times that a file may come whole and not be what it should: a beginning that was kept may be at fault, or the way."""
 PART = 16 << 20
 """Bytes of a part of a larger file, held in memory."""
+SMALL = 64 << 20
+"""Bytes of a file that is read into memory."""
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 
 
@@ -103,6 +105,8 @@ def read(source: Place) -> tuple[bytes, str] | None:
         for attempt in range(ATTEMPTS):
             try:
                 answer = client(source.system).get_object(Bucket=bucket, Key=key)
+                if answer["ContentLength"] > SMALL:
+                    raise UserError(f"{source} has {answer['ContentLength']} bytes, more than a listing may have.")
                 return answer["Body"].read(), answer["ETag"].strip('"')
             except _errors().ClientError as error:
                 if _status(error) == 404 and _code(error) != "NoSuchBucket":

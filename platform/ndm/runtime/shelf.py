@@ -82,13 +82,14 @@ class Shelf:
             return {name: listing for name, listing in found if listing is not None}
 
     def publish(self, folder: RunFolder, terminal: Terminal) -> None:
-        """Make what is there equal to the folder of a run; checkpoints are another matter.
+        """Bring what is there up to the folder of a run, where a part of it may be missing; checkpoints are aside.
 
         Raises:
             UserError: another command has changed what is there, or the store does not take it.
         """
-        listing = Listing.sealed({path: _as_sent(folder, path) for path in _paths(folder.path)}, about(folder))
         there, mark = self._read(folder.name) or (None, None)
+        files = {path: _as_sent(folder, path) for path in _paths(folder.path)}
+        listing = Listing.sealed((there.files if there else {}) | files, about(folder))
         if there is not None and there.sha256 not in {listing.sha256, *_versions(folder)}:
             raise UserError(
                 f"The run {folder.name} in {self.place} was changed by another command: look at it with ndm pull "
@@ -96,7 +97,7 @@ class Shelf:
             )
         if there is None or there.sha256 != listing.sha256:
             publish(folder.path / INTENDED, listing.text().encode())
-            new = [path for path, file in listing.files.items() if there is None or there.files.get(path) != file]
+            new = [path for path, file in files.items() if there is None or there.files.get(path) != file]
             self._send(folder, listing, new, terminal)
             try:
                 objects.replace(self.place / f"{folder.name}/{LISTING}", listing.text().encode(), mark)
