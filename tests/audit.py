@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import Distribution, PackageMetadata, distributions
 from pathlib import Path
 
+from ndm.lock import normal, pins, public
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = frozenset({"flow-matching"})
 """Of the extra `bench`."""
@@ -27,20 +29,6 @@ REVIEWED = {
 """Packages whose licence was read by a person, and what was found."""
 
 
-def pins(text: str) -> dict[str, str]:
-    """Versions by normalised name. ValueError for a line that pins nothing."""
-    lines = filter(None, (line.partition("#")[0].strip() for line in text.splitlines()))
-    found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+]+)", line) for line in lines]
-    if None in found:
-        raise ValueError("constraints.txt has a line that is no name==version")
-    return {normal(match[1]): match[2] for match in found if match}
-
-
-def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def licences(metadata: PackageMetadata) -> list[str]:
     """Each licence that a package's metadata name, of an expression its parts joined by AND."""
     if expression := metadata.get("License-Expression"):
@@ -56,7 +44,7 @@ def mistakes(wanted: dict[str, str], installed: list[Distribution], optional: fr
     for name, version in sorted(wanted.items()):
         if name not in found:
             said += [] if name in optional else [f"{name} is in constraints.txt and not installed."]
-        elif (here := found[name].version.partition("+")[0]) != version:
+        elif (here := public(found[name].version)) != version:
             said.append(f"{name} is installed as {here}, constraints.txt has {version}.")
     for name, distribution in sorted(found.items()):
         unknown = [text for text in licences(distribution.metadata) if not PERMISSIVE.search(text)]

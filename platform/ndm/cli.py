@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ndm.errors import UserError
+from ndm.lock import IN_JOB, differing
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
@@ -86,7 +87,16 @@ def job(
             parser.add_argument(switch, metavar=text[0], help=text[1])
     options = parser.parse_intermixed_args()
     options.overrides = [in_full(text, short) for text in options.overrides]
+    if IN_JOB in os.environ:
+        _look_at_the_node()
     return guarded(lambda: body(options))
+
+
+def _look_at_the_node() -> None:
+    """Say where a job's node has other packages than those that everything was tested with."""
+    if found := differing(JOBS.parent / "constraints.txt"):
+        shown = "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        print(f"This node's environment is not that of constraints.txt: {shown}.", file=sys.stderr, flush=True)
 
 
 def in_full(text: str, short: Mapping[str, str]) -> str:

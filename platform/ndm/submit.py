@@ -11,6 +11,7 @@ from pathlib import Path
 from ndm import notation, presets
 from ndm.config import OF_RUNS
 from ndm.errors import UserError
+from ndm.lock import IN_JOB
 from ndm.runtime import jobs
 from ndm.runtime.package import pack
 from ndm.terminal import Terminal
@@ -57,7 +58,7 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
                 runtime_env={
                     "working_dir": str(file),
                     # Both from the folder of the job, wherever it is unpacked.
-                    "env_vars": {"PYTHONPATH": "platform", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
+                    "env_vars": {"PYTHONPATH": "platform", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), IN_JOB: "1"},
                 },
                 metadata={"ndm": verb, "command": shlex.join(["ndm", verb, *words]), **package.provenance},
             )

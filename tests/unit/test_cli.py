@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 from ndm import cli, presets
@@ -191,3 +192,19 @@ def test_main_returns_the_status_of_a_job(main):
     assert (status, out) == (2, "")
     assert err.startswith("There is no experiment no-such-experiment: ")
     assert main("train", "--help")[0] == 0
+
+
+def test_a_job_says_where_its_node_has_other_versions(tmp_path, monkeypatch, capsys) -> None:
+    def said(pinned: str) -> str:
+        (tmp_path / "constraints.txt").write_text(f"# tested\nnumpy=={pinned}\nno-such-package==1.0\n")
+        monkeypatch.setattr(sys, "argv", ["train", "digits-tiny"])
+        assert cli.job(lambda options: None, None) == 0
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(cli, "JOBS", tmp_path / "jobs")
+    assert said("0.1") == ""
+    monkeypatch.setenv(cli.IN_JOB, "1")
+    assert said(numpy.__version__) == ""
+    assert said("0.1") == (
+        f"This node's environment is not that of constraints.txt: numpy {numpy.__version__}, not 0.1.\n"
+    )
