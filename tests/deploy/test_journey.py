@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import REPOSITORY, checkpoints, likelihood, records
+from commands import REPOSITORY, Tracked, checkpoints, likelihood, records
 from commands import here as in_process
 from local_cluster import LocalCluster
 from processes import Process
@@ -97,6 +97,9 @@ def test_a_pulled_run_is_scored_and_drawn_from_and_trained_on_as_if_it_had_been_
     (run / "likelihood" / "test-elbo_cont_k4.parquet").unlink()
     in_process(tmp_path, "evaluate", "one")
     assert likelihood(run).equals(before)
+    here = Tracked(tmp_path / "runs")  # a run of its own in this machine's database, with all that was recorded there
+    assert here.history("train/bits_per_dim") == records(run, "train/bits_per_dim")
+    assert here.run.info.status == "FINISHED"
     in_process(tmp_path, "sample", "one", "steps=2", "count=4")
     (run / "results.json").unlink()
     shutil.rmtree(run / "checkpoints" / "000000002560")
