@@ -24,7 +24,7 @@ from typing import Self
 import psutil
 from processes import Process
 
-OTHERS = ("RAY_", "AWS_", "NDM_", "MLFLOW_", "PYTEST_")
+OTHERS = ("RAY_", "AWS_", "NDM_", "MLFLOW_", "GLOO_", "NCCL_", "PYTEST_")
 """Of an environment: what belongs to another cluster."""
 
 NEEDED = {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux", "mount": "mount"}

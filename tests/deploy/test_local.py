@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 from pathlib import Path
@@ -149,7 +150,9 @@ def test_up_restores_what_died_with_its_data(local: LocalCluster, dies: str, aga
 def test_a_folder_that_keeps_postgresql_out_is_refused_before_anything_starts(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     cluster = LocalCluster(tmp_path / "cluster")
-    assert f"{tmp_path} keeps that user out: choose another --folder." in cluster.run("up", status=2)
+    said = re.search(r" and (\S+) keeps that user out: choose another --folder\.", cluster.run("up", status=2))
+    assert said
+    assert tmp_path.is_relative_to(said[1])  # pytest's own folders may keep it out, too
     assert not (tmp_path / "cluster" / "cluster.json").exists()
 
 

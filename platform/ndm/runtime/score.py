@@ -17,6 +17,7 @@ from ndm.evaluation.score import assemble, read, score, unresolved, write
 from ndm.likelihood.estimators import PILOT, Estimator, Pilot
 from ndm.runs import RunFolder
 from ndm.runtime.loaded import Where, device, load, on_device
+from ndm.runtime.spread import results
 from ndm.runtime.workspace import Workspace
 
 
@@ -71,7 +72,7 @@ def score_split(
     kept = blocks_of(workspace.folder, made)
     where, task = Where.of(workspace), on_device(_block)
     blocks: list[pa.Table] = []
-    pending: list[Any] = []
+    left: list[tuple[int, int]] = []
     spent = 0.0
     for start in range(0, images, settings.block):
         stop = min(start + settings.block, images)
@@ -80,22 +81,20 @@ def score_split(
             blocks.append(table)
             spent += about["seconds"]
         else:
-            pending.append(task.remote(where, estimator, settings.split, start, stop, settings.seed, settings.batch))
-    try:
-        while pending:
-            ready, pending = ray.wait(pending)
-            for table, position, seconds in ray.get(ready):
-                assert position == made["examples_seen"], "the run was trained on while it was scored"
-                if why := unresolved(table, images, settings.tolerance):
-                    raise UserError(f"{estimator.name} is not reported: {why}.")
-                first, last = table.column("id")[0].as_py(), table.column("id")[-1].as_py()
-                write(table, kept / f"{first:012d}-{last + 1:012d}.parquet", {"seconds": seconds})
-                blocks.append(table)
-                spent += seconds
-            progress(sum(len(block) for block in blocks), images)
-    finally:
-        for reference in pending:
-            ray.cancel(reference)
+            left.append((start, stop))
+
+    def submit(block: tuple[int, int]) -> Any:
+        return task.remote(where, estimator, settings.split, *block, settings.seed, settings.batch)
+
+    for table, position, seconds in results(submit, left):
+        assert position == made["examples_seen"], "the run was trained on while it was scored"
+        if why := unresolved(table, images, settings.tolerance):
+            raise UserError(f"{estimator.name} is not reported: {why}.")
+        first, last = table.column("id")[0].as_py(), table.column("id")[-1].as_py()
+        write(table, kept / f"{first:012d}-{last + 1:012d}.parquet", {"seconds": seconds})
+        blocks.append(table)
+        spent += seconds
+        progress(sum(len(block) for block in blocks), images)
     whole = assemble(blocks, images)
     if why := unresolved(whole, images, settings.tolerance):
         raise UserError(f"{estimator.name} is not reported: {why}.")
