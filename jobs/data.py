@@ -8,9 +8,9 @@ ndm data verify s3://my-bucket/data-sets [digits-1 ...]
 """
 
 import argparse
-import os
 import sys
 
+from ndm import environment
 from ndm.cli import guarded
 from ndm.errors import UserError
 
@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument("action", choices=["list", "show", "verify"])
     where = f"their names; with {KEY}PLACE, or the place alone, those of another folder or store"
     parser.add_argument("names", nargs="*", metavar="DATA_SET", help=where)
-    parser.add_argument(
-        "--root", default=os.environ.get("NDM_ROOT") or "runs", help="the folder of runs (storage.root)"
-    )
+    parser.add_argument("--root", default=environment.root(), help="the folder of runs (storage.root)")
     options = parser.parse_intermixed_args()
 
     from ndm.data import catalogue, places

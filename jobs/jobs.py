@@ -8,6 +8,7 @@ The cluster is --address https://head:8265, or RAY_ADDRESS.
 import argparse
 import sys
 
+from ndm import environment
 from ndm.cli import guarded
 
 
@@ -25,7 +26,7 @@ def main() -> int:
     from ndm.runtime import jobs
     from ndm.terminal import Terminal
 
-    address, terminal = options.address or jobs.named(), Terminal()
+    address, terminal = options.address or environment.job_server(), Terminal()
     if address is None:
         raise UserError("Give the cluster as --address https://head:8265, or set RAY_ADDRESS to that.")
     jobs.check(address, clear_text=options.allow_clear_text, no_token=options.allow_no_token)
@@ -44,16 +45,11 @@ def main() -> int:
             terminal.table([("job", jobs.line(job)), *((key, str(value)) for key, value in about if key != "command")])
             return 0
         case "logs":
+            if options.follow:
+                return jobs.attend(client, address, options.job) or 0
             with jobs.answering(address):
-                if not options.follow:
-                    print(client.get_job_logs(options.job), end="")
-                    return 0
-            try:
-                jobs.follow(client, address, options.job)
-            except KeyboardInterrupt:
-                jobs.detached(options.job, address)
-                return 0
-            return jobs.wait(client, address, options.job)
+                print(client.get_job_logs(options.job), end="")
+            return 0
         case "wait":
             return jobs.wait(client, address, options.job)
         case _:

@@ -4,6 +4,7 @@ ndm pull RUN [--what weights,samples,likelihood,all] [--to DIR] [store=s3://buck
 """
 
 import argparse
+import os
 import sys
 
 from ndm.cli import guarded
@@ -13,7 +14,7 @@ from ndm.errors import UserError
 def main() -> None:
     parser = argparse.ArgumentParser("ndm pull", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("store", nargs="?", metavar="store=PLACE", help="storage.store; by default NDM_STORE")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="root=FOLDER, store=PLACE (NDM_STORE)")
     parser.add_argument("--what", default="all", help="weights (newest, best), samples, likelihood; default: all")
     parser.add_argument("--to", metavar="DIR", help="the folder of runs to bring it to; by default storage.root")
     options = parser.parse_intermixed_args()
@@ -24,8 +25,9 @@ def main() -> None:
     from ndm.runtime.shelf import PARTS, asked
     from ndm.terminal import Terminal
 
-    storage, shelf = asked(options.store)
-    terminal, root = Terminal(), Path(options.to or storage.root).absolute()
+    (root, shelf), terminal = asked(options.keys, required=True), Terminal()
+    assert shelf is not None
+    root = Path(options.to).absolute() if options.to else root
     for part in (parts := options.what.split(",")):
         if part not in PARTS:
             raise UserError(f"--what {part} is not valid: it must be one or more of {', '.join(PARTS)}.")
@@ -34,7 +36,7 @@ def main() -> None:
     with folder.lock():
         for part in parts:
             shelf.bring(folder, terminal, part)
-    terminal.say(f"{folder.name} is in {options.to or storage.root}, verified: {options.what}.")
+    terminal.say(f"{folder.name} is in {os.path.relpath(root)}, verified: {options.what}.")
 
 
 if __name__ == "__main__":

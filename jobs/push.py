@@ -1,6 +1,6 @@
 """Copy a run to the store, with its checkpoints, for `ndm pull` elsewhere. Repeated, the command sends what is new.
 
-ndm push RUN [store=s3://bucket/prefix]
+ndm push RUN [store=s3://bucket/prefix] [root=FOLDER]
 """
 
 import argparse
@@ -12,20 +12,17 @@ from ndm.cli import guarded
 def main() -> None:
     parser = argparse.ArgumentParser("ndm push", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("store", nargs="?", metavar="store=PLACE", help="storage.store; by default NDM_STORE")
-    parser.add_argument("--root", help="the folder of runs (storage.root)")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="root=FOLDER, store=PLACE (NDM_STORE)")
     options = parser.parse_intermixed_args()
-
-    from pathlib import Path
 
     from ndm.runs import RunFolder
     from ndm.runtime import inventory
     from ndm.runtime.shelf import asked
     from ndm.terminal import Terminal
 
-    (storage, shelf), terminal = asked(options.store), Terminal()
-    root = Path(options.root or storage.root).absolute()
-    folder = RunFolder(root / inventory.find(root, None, options.run).name)
+    (root, shelf), terminal = asked(options.keys, required=True), Terminal()
+    assert shelf is not None
+    folder = RunFolder(root / inventory.find(inventory.inventory(root, None), options.run).name)
     with folder.lock():
         shelf.push_checkpoints(folder, terminal)
         shelf.publish(folder, terminal)

@@ -1,6 +1,6 @@
 """Delete a run, or a search with all its trials, here or, with --store, in the store; asks first.
 
-ndm rm RUN [--store] [--yes] [storage.root=... storage.store=...]
+ndm rm RUN [--store] [--yes] [root=FOLDER store=PLACE]
 What is in MLflow stays there.
 """
 
@@ -13,27 +13,22 @@ from ndm.cli import guarded
 def main() -> None:
     parser = argparse.ArgumentParser("ndm rm", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", metavar="RUN")
-    parser.add_argument("keys", nargs="*", metavar="key=value", help="storage.root and storage.store")
+    parser.add_argument("keys", nargs="*", metavar="key=value", help="root=FOLDER, store=PLACE (NDM_STORE)")
     parser.add_argument("--store", action="store_true", help="in the store, instead of here")
     parser.add_argument("--yes", action="store_true", help="without asking")
     options = parser.parse_intermixed_args()
 
-    from pathlib import Path
-
-    from ndm import presets
     from ndm.errors import UserError
     from ndm.runtime import inventory
-    from ndm.runtime.shelf import Shelf
+    from ndm.runtime.shelf import asked
     from ndm.terminal import Terminal
 
-    storage, terminal = presets.storage(options.keys), Terminal()
-    if options.store and not storage.store:
-        raise UserError("There is no store: give it as storage.store=s3://bucket/prefix, or set NDM_STORE.")
-    root, shelf = Path(storage.root).absolute(), Shelf.of(storage.store) if storage.store else None
-    one = inventory.find(root, shelf, options.run)
-    inventory.check_removable(root, shelf, one)
-    goes = [found for found in [*inventory.trials(root, shelf, one), one] if found.in_store or not options.store]
-    goes = [found for found in goes if found.here or options.store]
+    (root, shelf), terminal = asked(options.keys, required=options.store), Terminal()
+    known = inventory.inventory(root, shelf)
+    one = inventory.find(known, options.run)
+    inventory.check_removable(known, one)
+    whole = [*inventory.trials(known, one), one]
+    goes = [found for found in whole if (found.in_store if options.store else found.here)]
     if not goes:
         raise UserError(f"{one.name} is not {'in the store' if options.store else 'here, only in the store: --store'}.")
     terminal.table([(found.name, found.line()) for found in goes])

@@ -2,7 +2,7 @@
 
 ndm runs list [data=digits transform.kind=residual ...]
 ndm runs show RUN
-Filters are dotted keys of the experiment. storage.root=... and storage.store=... say where to look.
+Filters are dotted keys of the experiment. root=FOLDER and store=PLACE say where to look.
 """
 
 import argparse
@@ -17,26 +17,23 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="key=value or RUN")
     options = parser.parse_intermixed_args()
 
-    from pathlib import Path
-
-    from ndm import presets
     from ndm.errors import UserError
     from ndm.runtime import inventory
-    from ndm.runtime.shelf import Shelf
+    from ndm.runtime.shelf import asked
     from ndm.terminal import Terminal
 
-    storage = presets.storage([word for word in options.words if word.startswith("storage.")])
-    words = [word for word in options.words if not word.startswith("storage.")]
-    root, shelf = Path(storage.root).absolute(), Shelf.of(storage.store) if storage.store else None
-    terminal = Terminal()
+    places = [word for word in options.words if word.startswith(("root=", "store=", "storage."))]
+    words, terminal = [word for word in options.words if word not in places], Terminal()
+    root, shelf = asked(places)
     if options.action == "list":
         found = inventory.inventory(root, shelf, words)
         return terminal.table([(one.name, one.line()) for one in found] or [("none", "yet" if not words else "fit")])
     if len(words) != 1:
         raise UserError("ndm runs show takes the name of one run.")
-    one = inventory.find(root, shelf, words[0])
+    known = inventory.inventory(root, shelf)
+    one = inventory.find(known, words[0])
     rows = [("is", one.line()), *((key, str(value)) for key, value in one.about.get("experiment", {}).items())]
-    trials = [(trial.name, trial.line()) for trial in inventory.trials(root, shelf, one)]
+    trials = [(trial.name, trial.line()) for trial in inventory.trials(known, one)]
     return terminal.table([*rows, *trials])
 
 

@@ -12,22 +12,15 @@ from ndm.cli import job
 
 
 def main(options: Namespace) -> None:
-    from pathlib import Path
-
-    from ndm import presets
-    from ndm.errors import UserError
     from ndm.runs import RunFolder
-    from ndm.runtime.shelf import Shelf
+    from ndm.runtime.shelf import asked
     from ndm.search import report
     from ndm.search.record import find
     from ndm.terminal import Terminal
 
-    if not all(text.startswith(("storage.root=", "storage.store=")) for text in options.overrides):
-        raise UserError("ndm search-report takes no key but root=FOLDER and store=PLACE.")
-    storage, terminal = presets.storage(options.overrides), Terminal()
-    root = Path(storage.root).absolute()
-    if storage.store:
-        Shelf.of(storage.store).catch_up(RunFolder(root / options.experiment), terminal)
+    (root, shelf), terminal = asked(options.overrides), Terminal()
+    if shelf is not None:
+        shelf.catch_up(RunFolder(root / options.experiment), terminal)
     folder, course = find(root, options.experiment)
     page, found = report.write(course, folder.path)
     report.show(course, found, page, terminal)

@@ -4,23 +4,24 @@ import argparse
 import os
 import sys
 
+from ndm import environment
 from ndm.cli import guarded
 
 
 def main() -> None:
     parser = argparse.ArgumentParser("ndm ui", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--root", default=os.environ.get("NDM_ROOT") or "runs", help="the folder of runs (storage.root)"
-    )
+    parser.add_argument("--root", default=environment.root(), help="the folder of runs (storage.root)")
     parser.add_argument("--port", type=int, default=5000, help="default: 5000")
     options = parser.parse_args()
 
     from pathlib import Path
 
+    from ndm import presets
     from ndm.errors import UserError
     from ndm.tracking.runs import TrackingConfig, resolve_uri
     from ndm.tracking.server import ui_command
 
+    presets.check_environment()
     root = Path(options.root).absolute()
     if (uri := resolve_uri(TrackingConfig(), root)).startswith("http"):
         return print(f"MLflow: {uri}")

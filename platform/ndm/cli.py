@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ndm import environment
 from ndm.errors import UserError
-from ndm.lock import IN_JOB, differing
+from ndm.lock import differing
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
@@ -87,7 +88,7 @@ def job(
             parser.add_argument(switch, metavar=text[0], help=text[1])
     options = parser.parse_intermixed_args()
     options.overrides = [in_full(text, short) for text in options.overrides]
-    if IN_JOB in os.environ:
+    if environment.IN_JOB in os.environ:
         _look_at_the_node()
     return guarded(lambda: body(options))
 
@@ -121,7 +122,17 @@ def _listed(short: Mapping[str, str]) -> str:
 def _names_cluster(words: Sequence[str]) -> bool:
     """Whether a job server is named; a cluster to be joined, host:port, is another matter."""
     given = any(word.partition("=")[0] == "--address" for word in words)
-    return given or os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://"))
+    return given or environment.job_server() is not None
+
+
+def _unread() -> int:
+    """The status of a command whose reader has seen enough, such as `head`; another pipe's end is no matter of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would say it once more at its end
+        return 128 + signal.SIGPIPE
+    raise
 
 
 def guarded(body: Callable[[], int | None]) -> int:
@@ -131,6 +142,8 @@ def guarded(body: Callable[[], int | None]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return body() or 0
+    except BrokenPipeError:
+        return _unread()
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,13 +7,12 @@ The model is frozen and strict; configs never name importable objects, only the 
 import hashlib
 import json
 import math
-import os
 import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from ndm import heads, networks, objectives, processes, sampling, schedules, transforms, volatilities
+from ndm import environment, heads, networks, objectives, processes, sampling, schedules, transforms, volatilities
 from ndm.data import sources
 from ndm.data.places import DataPath, inside
 from ndm.heads import DriftHead
@@ -126,9 +125,9 @@ class Run(Config):
 class Storage(Config):
     """Where runs are kept. A cluster says by NDM_ROOT and NDM_STORE in the environment of its nodes what is usual."""
 
-    root: str = Field(default_factory=lambda: os.environ.get("NDM_ROOT") or "runs")
+    root: str = Field(default_factory=environment.root)
     """Folder of runs, on the node of the command, and of the embedded tracking store."""
-    store: DataPath | None = Field(default_factory=lambda: os.environ.get("NDM_STORE") or None, validate_default=True)
+    store: DataPath | None = Field(default_factory=environment.store, validate_default=True)
     """Where what outlives the node is kept: data sets, checkpoints, and runs for `ndm pull`; s3://bucket/prefix, or a
     folder that all nodes share. By default all of it is in the root."""
     data: DataPath | None = None
@@ -253,3 +252,8 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def handed_on(tree: dict[str, Any]) -> dict[str, Any]:
+    """The sections of an experiment that do not tell of the machine."""
+    return {key: value for key, value in tree.items() if key not in OF_RUNS}

@@ -3,9 +3,6 @@
 import re
 from pathlib import Path
 
-IN_JOB = "NDM_JOB"
-"""In the environment of what runs as a job of a cluster."""
-
 
 def pins(text: str) -> dict[str, str]:
     """Versions by normalised name. ValueError for a line that pins nothing."""

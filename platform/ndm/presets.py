@@ -2,15 +2,18 @@
 
 import copy
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ndm import files, keys, mistakes, notation
+from ndm import environment, files, keys, mistakes, notation
 from ndm.config import Experiment, Storage, flatten
+from ndm.data import places
 from ndm.errors import UserError
+from ndm.tracking.runs import without_secrets
 
 FOLDER = Path(__file__).resolve().parents[2] / "jobs" / "experiments"
 LONGEST = 2**20
@@ -58,6 +61,7 @@ def resolve(tree: dict[str, Any]) -> Experiment:
     Raises:
         UserError: naming the dotted key, the nearest valid key and the allowed values.
     """
+    check_environment()
     if mistake := mistakes.in_keys(tree):
         raise UserError(mistake)
     try:
@@ -67,12 +71,23 @@ def resolve(tree: dict[str, Any]) -> Experiment:
 
 
 def storage(overrides: Sequence[str]) -> Storage:
-    """Where overrides say that runs are kept, before it is known what they are laid on."""
-    tree = {key.partition(".")[2]: value for key, value in map(split, overrides) if key.startswith("storage.")}
-    try:
-        return Storage.model_validate_json(json.dumps(tree))
-    except ValidationError:
-        return Storage()  # told, with its key, as soon as it is laid on an experiment
+    """Where the overrides among these, and the environment, say that runs are kept, whatever they are laid on.
+
+    Raises:
+        UserError: they do not say it rightly.
+    """
+    return load(names()[0], [text for text in overrides if text.startswith("storage.")]).storage
+
+
+def check_environment() -> None:
+    """UserError where the environment names what is no place of runs, or no tracking server."""
+    for name, valid in ((environment.STORE, places.without_secrets), (environment.TRACKING, without_secrets)):
+        value = os.environ.get(name, "")
+        try:
+            valid(value)
+        except ValueError as error:
+            shown = mistakes.shown(value)
+            raise UserError(f"{name}={shown} in the environment is not valid: it must be {error}.") from None
 
 
 def _read(experiment: str, folder: Path = Path(), below: tuple[Path, ...] = ()) -> dict[str, Any]:

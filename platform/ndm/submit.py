@@ -2,22 +2,24 @@
 
 import argparse
 import os
+import re
 import secrets
 import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ndm import notation, presets
-from ndm.config import OF_RUNS
+from ndm import environment, notation, presets
+from ndm.config import handed_on
 from ndm.errors import UserError
-from ndm.lock import IN_JOB
 from ndm.runtime import jobs
 from ndm.runtime.package import pack
 from ndm.terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAKES_RUN = ("train", "search", "evaluate", "sample")
+UNFIT = r"[^A-Za-z0-9._-]"
+"""What the name of a job cannot have."""
 STOP_SECONDS = 120
 """That a job has between a stop and its end, to save a checkpoint; Ray's own default is three."""
 
@@ -25,7 +27,7 @@ STOP_SECONDS = 120
 def options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The switches of a submission, and the words that are left to the verb."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--address", default=jobs.named())
+    parser.add_argument("--address", default=environment.job_server())
     parser.add_argument("--queue", action="store_true")
     parser.add_argument("--detach", action="store_true")
     parser.add_argument("--allow-clear-text", action="store_true")
@@ -43,7 +45,7 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
     jobs.check(asked.address, clear_text=asked.allow_clear_text, no_token=asked.allow_no_token)
     if asked.allow_no_token and not jobs.has_token():
         os.environ["RAY_AUTH_MODE"] = "disabled"
-    words, files, name = portable(verb, list(words))
+    words, files, run = portable(verb, list(words))
     if asked.queue:
         words.append("scaling.queue=true")
     package = pack(REPOSITORY, files)
@@ -54,11 +56,15 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
         with jobs.answering(asked.address):
             job = client.submit_job(
                 entrypoint=shlex.join(["python", f"jobs/{verb}.py", *words]),
-                submission_id=f"{verb}-{name}-{secrets.token_hex(3)}",
+                submission_id=f"{verb}-{re.sub(UNFIT, '-', run)}-{secrets.token_hex(3)}",
                 runtime_env={
                     "working_dir": str(file),
                     # Both from the folder of the job, wherever it is unpacked.
-                    "env_vars": {"PYTHONPATH": "platform", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), IN_JOB: "1"},
+                    "env_vars": {
+                        "PYTHONPATH": "platform",
+                        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+                        environment.IN_JOB: "1",
+                    },
                 },
                 metadata={"ndm": verb, "command": shlex.join(["ndm", verb, *words]), **package.provenance},
             )
@@ -66,19 +72,14 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
     if asked.detach:
         jobs.detached(job, asked.address)
         return 0
-    try:
-        jobs.follow(client, asked.address, job)
-        status = jobs.wait(client, asked.address, job)
-        if status == 0 and verb in MAKES_RUN:
-            terminal.say(f"This brings it here: ndm pull {name}")
-        return status
-    except KeyboardInterrupt:
-        jobs.detached(job, asked.address)
-        return 0
+    status = jobs.attend(client, asked.address, job)
+    if status == 0 and verb in MAKES_RUN:
+        terminal.say(f"This brings it here: ndm pull {run}")
+    return status or 0
 
 
 def portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes], str]:
-    """The words as they are understood there, the files that they name, and a name for the job.
+    """The words as they are understood there, the files that they name, and the name of the run.
 
     A mistake is told before anything is sent.
     """
@@ -95,12 +96,12 @@ def portable(verb: str, words: list[str]) -> tuple[list[str], dict[str, bytes], 
         return words, {}, search.name
     known = target.endswith((".yaml", ".yml")) or target in presets.names()
     if not known and verb not in ("prepare", "train"):  # a run or a search, which is known there
-        return words, {}, "".join(c if c.isalnum() or c in "._-" else "-" for c in target)
+        return words, {}, target.partition("@")[0]
     name = presets.load(target, overrides).run_name()
     if target in presets.names():
         return words, {}, name
     # The file with what it extends, without the places of this machine.
     tree = presets.load(target, []).model_dump(mode="json")
-    text = notation.write({key: value for key, value in tree.items() if key not in OF_RUNS})
+    text = notation.write(handed_on(tree))
     words[plain[0]] = "experiment.yaml"
     return words, {"experiment.yaml": text.encode()}, name

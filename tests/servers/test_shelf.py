@@ -328,6 +328,8 @@ def test_a_command_without_a_store_says_how_to_give_one(run: RunFolder, monkeypa
     assert "There is no bucket s3://no-such-bucket: create it" in refusal(
         root, "push", "one", "store=s3://no-such-bucket/x"
     )
-    assert refusal(root, "push", "one", "store=gs://b/x").startswith("store=gs://b/x is not valid: it must be a local")
+    assert refusal(root, "push", "one", "store=gs://b/x").startswith(
+        "storage.store=gs://b/x is not valid: it must be a local"
+    )
     with pytest.raises(UserError, match="does not answer"):
         Shelf.of("s3://b/p?endpoint_override=127.0.0.1:9&scheme=http&region=x").names()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from ndm import cli, presets
+from ndm import cli, environment, presets
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
@@ -203,7 +203,7 @@ def test_a_job_says_where_its_node_has_other_versions(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(cli, "JOBS", tmp_path / "jobs")
     assert said("0.1") == ""
-    monkeypatch.setenv(cli.IN_JOB, "1")
+    monkeypatch.setenv(environment.IN_JOB, "1")
     assert said(numpy.__version__) == ""
     assert said("0.1") == (
         f"This node's environment is not that of constraints.txt: numpy {numpy.__version__}, not 0.1.\n"

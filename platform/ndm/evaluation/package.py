@@ -4,7 +4,6 @@ Whoever reads one trusts nothing in it: hashes tell damage, and what somebody ma
 are safetensors, the configuration is plain values, and nothing is unpickled. `ndm.evaluation.publish` writes it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +16,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from ndm import notation, presets
+from ndm import files, notation, presets
 from ndm.build import build_objective
 from ndm.config import Experiment
 from ndm.errors import UserError
-from ndm.listing import File, Listing
+from ndm.listing import File, Listing, described
 from ndm.objectives import Objective
 
 LIST = "manifest.json"
 """Written last."""
 CARD, CONFIG, LICENCE, PICTURE = "README.md", "config.yaml", "LICENSE", "samples.png"
 RESULTS, WEIGHTS = "results.json", "model.safetensors"
+LONGEST = 2**20
+"""Bytes of a manifest."""
 FILES = frozenset({CARD, CONFIG, LICENCE, PICTURE, RESULTS, WEIGHTS})
 PLACES = ("run", "scaling", "storage", "tracking")
 """Sections of an experiment that say where it ran."""
@@ -147,7 +148,7 @@ def _described(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def listed(folder: Path) -> tuple[Listing, About]:
     """What the folder says of itself; errors as for `read`."""
     try:
-        listing = Listing.read((folder / LIST).read_bytes())
+        listing = Listing.read(files.content(folder / LIST, LONGEST))
         about = About.model_validate_json(json.dumps(listing.about))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "form"
@@ -165,18 +166,12 @@ def listed(folder: Path) -> tuple[Listing, About]:
 def _content(folder: Path, name: str, expected: File) -> bytes:
     """The bytes of a file, which are those that are used: what is read twice could be two things."""
     try:
-        path = folder / name
-        content = path.read_bytes() if path.stat().st_size == expected.bytes else b""
+        content = (folder / name).read_bytes() if (folder / name).stat().st_size == expected.bytes else b""
     except OSError as error:
         raise _unusable(folder, f"{name} cannot be read ({error.strerror})") from None
-    if of_bytes(content) != expected:
+    if described(content) != expected:
         raise _unusable(folder, f"{name} is not what {LIST} says")
     return content
-
-
-def of_bytes(content: bytes) -> File:
-    """Size and hash."""
-    return File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def _unusable(folder: Path, why: str) -> UserError:

@@ -1,6 +1,5 @@
 """Writes the folder in which a trained model is handed on; it appears whole or not at all."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 from safetensors.torch import save
 
 from ndm.config import Experiment
+from ndm.data.publish import publish as publish_file
 from ndm.errors import UserError
-from ndm.evaluation.package import FILES, LIST, PLACES, About, listed, of_bytes, read
-from ndm.listing import Listing
+from ndm.evaluation.package import FILES, LIST, PLACES, About, listed, read
+from ndm.listing import Listing, described
 from ndm.objectives import Objective
 
 PATHS = (("data", "path"), ("samples", "weights"))
@@ -40,7 +40,7 @@ def publish(folder: Path, about: About, files: Mapping[str, bytes]) -> Listing:
         UserError: something else is there, or the folder cannot be written.
     """
     assert files.keys() == FILES
-    listing = Listing.sealed({name: of_bytes(files[name]) for name in sorted(files)}, about.model_dump(mode="json"))
+    listing = Listing.sealed({name: described(files[name]) for name in sorted(files)}, about.model_dump(mode="json"))
     try:
         if _there(folder, about) == listing.sha256:
             return listing
@@ -49,7 +49,7 @@ def publish(folder: Path, about: About, files: Mapping[str, bytes]) -> Listing:
             shutil.rmtree(path, ignore_errors=True)
         partial.mkdir(parents=True)
         for name, content in [*files.items(), (LIST, listing.text().encode())]:
-            _write(partial / name, content)
+            publish_file(partial / name, content)
         read(partial)
         if folder.exists():
             folder.rename(old)
@@ -75,10 +75,3 @@ def _there(folder: Path, about: About) -> str:
     if (found.run, found.experiment) != (about.run, about.experiment):
         raise UserError(f"{folder} holds a model of another run, {found.run}; move it away, or choose --to.")
     return "" if listing.wanting(folder) else listing.sha256
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -15,7 +15,9 @@ from ray._private.services import find_node_ids
 from ray._raylet import AuthenticationTokenLoader, GcsClient  # pyright: ignore[reportAttributeAccessIssue]
 from ray.exceptions import AuthenticationError, RpcError
 
+from ndm import environment
 from ndm.errors import UserError
+from ndm.runtime.jobs import NOT_LET_IN
 
 OPEN_TOKEN = "RAY_AUTH_TOKEN"
 """Where Ray takes a token that all tasks inherit, and may print."""
@@ -26,7 +28,7 @@ PATIENCE_SECONDS = 15.0
 def named() -> str | None:
     """The address of the cluster; None where Ray is to be embedded, also beside a job server that verbs are sent to."""
     address = os.environ.get("RAY_ADDRESS", "")
-    return None if address in ("", "local") or address.startswith(("http://", "https://")) else address
+    return None if address in ("", "local") or environment.job_server() else address
 
 
 def join(address: str, python_path: str) -> None:
@@ -66,10 +68,7 @@ def join(address: str, python_path: str) -> None:
             logging_level=logging.ERROR,
         )
     except AuthenticationError:
-        raise UserError(
-            f"{cluster} does not let this command in: the token in ~/.ray/auth_token, or in the file that "
-            "RAY_AUTH_TOKEN_PATH names, is missing or not the cluster's."
-        ) from None
+        raise UserError(f"{cluster} {NOT_LET_IN}") from None
     except Silent:
         raise UserError(
             f"{cluster} does not answer: start it, correct the address, or unset it to work on this machine alone."

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ndm import presets
 from ndm.errors import UserError
+from ndm.filters import asked, fits
 from ndm.mistakes import hint, shown
 from ndm.runs import RunFolder, about
 from ndm.runtime.shelf import Shelf
@@ -55,23 +55,24 @@ def inventory(root: Path, shelf: Shelf | None, filters: Sequence[str] = ()) -> l
     there = {name: listing.about for name, listing in shelf.listings().items()} if shelf else {}
     names = sorted({*here, *there})
     found = [Found(name, here.get(name) or there[name], name in here, name in there) for name in names]
-    return [one for one in found if _fits(one, _filters(filters, found))]
+    wanted = asked(filters, (one.about for one in found))
+    return [one for one in found if fits(one.about, wanted)]
 
 
-def find(root: Path, shelf: Shelf | None, name: str) -> Found:
+def find(known: Sequence[Found], name: str) -> Found:
     """The one of that name. UserError if there is none."""
-    known = inventory(root, shelf)
     for one in known:
         if one.name == name:
             return one
-    raise UserError(f"There is no run {shown(name)}: {hint(name, [one.name for one in known], 'runs')}")
+    there = hint(name, [one.name for one in known], "runs") if known else "there are none yet."
+    raise UserError(f"There is no run {shown(name)}: {there}")
 
 
-def trials(root: Path, shelf: Shelf | None, found: Found) -> list[Found]:
+def trials(known: Sequence[Found], found: Found) -> list[Found]:
     """The runs of a search; none for a run."""
     if found.about["kind"] != "search":
         return []
-    return [one for one in inventory(root, shelf) if search_of(one.name) == found.name]
+    return [one for one in known if search_of(one.name) == found.name]
 
 
 def search_of(name: str) -> str | None:
@@ -80,16 +81,11 @@ def search_of(name: str) -> str | None:
     return search if search and number.isdecimal() and len(number) >= 3 else None
 
 
-def check_removable(root: Path, shelf: Shelf | None, found: Found) -> None:
+def check_removable(known: Sequence[Found], found: Found) -> None:
     """UserError if a search needs the run."""
     search = search_of(found.name)
-    if search and any(one.name == search and one.about["kind"] == "search" for one in inventory(root, shelf)):
+    if search and any(one.name == search and one.about["kind"] == "search" for one in known):
         raise UserError(f"{found.name} is a trial of the search {search}, which would miss it: remove {search}.")
-
-
-def size(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def remove(root: Path, name: str) -> None:
@@ -102,21 +98,3 @@ def remove(root: Path, name: str) -> None:
 def _folders(root: Path) -> list[RunFolder]:
     folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
     return [folder for folder in folders if folder.exists or (folder.path / SEARCH).is_file()]
-
-
-def _filters(filters: Sequence[str], found: Sequence[Found]) -> dict[str, Any]:
-    known = {key for one in found if one.about["kind"] == "run" for key in one.about["experiment"]}
-    asked: dict[str, Any] = {}
-    for text in filters:
-        key, value = presets.split(text)
-        full = key if key in known else f"{key}.kind"
-        if known and full not in known:
-            raise UserError(f"{shown(key)} is no key of these experiments: {hint(key, sorted(known), 'keys')}")
-        asked[full] = value
-    return asked
-
-
-def _fits(one: Found, asked: Mapping[str, Any]) -> bool:
-    if not asked:
-        return True
-    return one.about["kind"] == "run" and all(one.about["experiment"].get(key) == value for key, value in asked.items())

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 RECONNECT_SECONDS = 2.0
+NOT_LET_IN = (
+    "does not let this command in: the token in ~/.ray/auth_token, or in the file that RAY_AUTH_TOKEN_PATH names, is "
+    "missing or not the cluster's."
+)
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
-
-
-def named() -> str | None:
-    """The job server that RAY_ADDRESS names; None where it names none, or a cluster to be joined."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    return address if "://" in address and not address.startswith("ray://") else None
 
 
 def check(address: str, *, clear_text: bool, no_token: bool) -> None:
@@ -86,10 +85,7 @@ def answering(address: str) -> Iterator[None]:
     try:
         yield
     except AuthenticationError:
-        raise UserError(
-            f"{where} does not let this command in: the token in ~/.ray/auth_token, or in the file that "
-            "RAY_AUTH_TOKEN_PATH names, is missing or not the cluster's."
-        ) from None
+        raise UserError(f"{where} {NOT_LET_IN}") from None
     except requests.exceptions.SSLError:
         raise UserError(
             f"{where} shows a certificate that is not trusted here: name its authority in REQUESTS_CA_BUNDLE."
@@ -99,13 +95,9 @@ def answering(address: str) -> Iterator[None]:
             f"{where} does not answer: start it, correct the address, or leave it out to work on this machine."
         ) from None
     except RuntimeError as error:
-        said = str(error)
-        if "401" in said or "403" in said:
-            raise UserError(
-                f"{where} does not let this command in: the token in ~/.ray/auth_token, or in the file that "
-                "RAY_AUTH_TOKEN_PATH names, is missing or not the cluster's."
-            ) from None
-        raise UserError(f"{where} refuses: {said.strip().splitlines()[-1]}") from None
+        if re.search(r"status code 40[13]\b", said := str(error).strip()):
+            raise UserError(f"{where} {NOT_LET_IN}") from None
+        raise UserError(f"{where} refuses: {said.splitlines()[-1] if said else 'it does not say why'}") from None
 
 
 def known(client: "JobSubmissionClient", address: str) -> "list[JobDetails]":
@@ -130,6 +122,8 @@ def follow(client: "JobSubmissionClient", address: str, job: str) -> None:
         UserError: the cluster does not answer any more.
         KeyboardInterrupt: the user has seen enough; the job goes on.
     """
+    import aiohttp
+
     seen = 0
 
     async def tail() -> None:
@@ -144,7 +138,7 @@ def follow(client: "JobSubmissionClient", address: str, job: str) -> None:
     while True:
         try:
             asyncio.run(tail())
-        except (TimeoutError, RuntimeError, OSError):
+        except (aiohttp.ClientError, TimeoutError, RuntimeError, OSError):
             time.sleep(RECONNECT_SECONDS)
         if status(client, address, job) in ENDED:
             break
@@ -181,6 +175,20 @@ def line(job: "JobDetails") -> str:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
     end = f", exit status {exit_status(job)}" if job.status.value in ENDED else ""
     return f"{job.status.value.lower()}{end}, {began}: {about.get('command', '')}"
+
+
+def attend(client: "JobSubmissionClient", address: str, job: str) -> int | None:
+    """Show what a job says to its end; its exit status, or None where the user left it, told the way back.
+
+    Raises:
+        UserError: the cluster does not answer any more.
+    """
+    try:
+        follow(client, address, job)
+        return wait(client, address, job)
+    except KeyboardInterrupt:
+        detached(job, address)
+        return None
 
 
 def detached(job: str, address: str) -> None:

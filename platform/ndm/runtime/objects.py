@@ -33,6 +33,8 @@ PART = 16 << 20
 """Bytes of a part of a larger file, held in memory."""
 SMALL = 64 << 20
 """Bytes of a file that is read into memory."""
+THREADS = 8
+"""Files on their way at a time."""
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 
 
@@ -105,14 +107,15 @@ def read(source: Place) -> tuple[bytes, str] | None:
         for attempt in range(ATTEMPTS):
             try:
                 answer = client(source.system).get_object(Bucket=bucket, Key=key)
-                if answer["ContentLength"] > SMALL:
-                    raise UserError(f"{source} has {answer['ContentLength']} bytes, more than a listing may have.")
-                return answer["Body"].read(), answer["ETag"].strip('"')
             except _errors().ClientError as error:
                 if _status(error) == 404 and _code(error) != "NoSuchBucket":
                     return None
                 raise
-            except _broken():
+            if answer["ContentLength"] > SMALL:
+                raise UserError(f"{source} has {answer['ContentLength']} bytes, more than a listing may have.")
+            try:
+                return answer["Body"].read(), answer["ETag"].strip('"')
+            except _broken():  # the request itself is tried again by boto3
                 if attempt == ATTEMPTS - 1:
                     raise
     raise AssertionError
@@ -298,11 +301,11 @@ def _copy(source: Path, target: Path) -> File:
     return File.of(target)
 
 
-def parallel(work: Callable[[str], None], keys: list[str], done: Callable[[str], None], threads: int = 8) -> None:
+def parallel(work: Callable[[str], None], keys: list[str], done: Callable[[str], None]) -> None:
     """Do the work for every key, some at a time; the first error ends it."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         waiting = {pool.submit(work, key): key for key in keys}
         try:
             for future in as_completed(waiting):

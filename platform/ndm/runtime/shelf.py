@@ -6,14 +6,14 @@ while the rest stays. What tells of the places of whoever made the run is left o
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ndm import notation
-from ndm.config import OF_RUNS, Storage
+from ndm import notation, presets
+from ndm.config import handed_on
 from ndm.data import places
 from ndm.data.folders import require_bucket
 from ndm.data.places import Place
@@ -77,7 +77,7 @@ class Shelf:
     def listings(self) -> dict[str, Listing]:
         """All runs that are there, by name; errors as for `listing`."""
         names = self.names()
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(objects.THREADS) as pool:
             found = zip(names, pool.map(self.listing, names), strict=True)
             return {name: listing for name, listing in found if listing is not None}
 
@@ -203,25 +203,25 @@ def kept(store: str | None, folder: RunFolder, terminal: Terminal) -> Iterator[C
     shelf.publish(folder, terminal)
 
 
-def asked(text: str | None) -> tuple[Storage, Shelf]:
-    """Where runs are kept, and the store that a command was given as store=PLACE, or by NDM_STORE.
+def asked(words: Sequence[str], *, required: bool = False) -> tuple[Path, Shelf | None]:
+    """The folder of runs and the store that a command is given as root=FOLDER and store=PLACE, or by the environment.
 
     Raises:
-        UserError: there is none, or it is not valid.
+        UserError: a word is another, or a place is none; or a store is `required` and there is none.
     """
-    key, _, value = (text or "").partition("=")
-    if text and key not in ("store", "storage.store"):
-        raise UserError(f"{shown(text)} is not of the form store=s3://bucket/prefix.")
-    storage = Storage()
-    if (store := value or storage.store) is None:
-        raise UserError("There is no store: give it as store=s3://bucket/prefix, or set NDM_STORE.")
-    try:
-        shelf = Shelf.of(store)
-    except ValueError as error:
-        raise UserError(f"store={shown(store)} is not valid: it must be {error}.") from None
+    full = [word if word.startswith("storage.") else f"storage.{word}" for word in words]
+    for word, given in zip(words, full, strict=True):
+        if given.partition("=")[0] not in ("storage.root", "storage.store"):
+            raise UserError(f"{shown(word)} is not of the form root=FOLDER or store=s3://bucket/prefix.")
+    storage = presets.storage(full)
+    if storage.store is None:
+        if required:
+            raise UserError("There is no store: give it as store=s3://bucket/prefix, or set NDM_STORE.")
+        return Path(storage.root).absolute(), None
+    shelf = Shelf.of(storage.store)
     if shelf.place.system:
         require_bucket(shelf.place, "correct store=...")
-    return storage, shelf
+    return Path(storage.root).absolute(), shelf
 
 
 def _homes(source: Home, target: Home) -> list[tuple[Home, Home]]:
@@ -250,13 +250,11 @@ def _paths(folder: Path) -> list[str]:
 
 
 def _json(content: bytes) -> bytes:
-    record = json.loads(content)
-    return json.dumps({key: value for key, value in record.items() if key not in OF_RUNS}, indent=1).encode()
+    return json.dumps(handed_on(json.loads(content)), indent=1).encode()
 
 
 def _yaml(content: bytes) -> bytes:
-    record = notation.read(content.decode())
-    return notation.write({key: value for key, value in record.items() if key not in OF_RUNS}).encode()
+    return notation.write(handed_on(notation.read(content.decode()))).encode()
 
 
 STRIPPED: Mapping[str, Callable[[bytes], bytes]] = {"experiment.json": _json, "experiment.yaml": _yaml}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from ndm import registry
+from ndm import environment, registry
 from ndm.errors import UserError
 from ndm.tracking.client import connect, explained, masked
 from ndm.tracking.database import SQLITE, artifacts_of, open_database
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
-def _without_secrets(uri: str) -> str:
+def without_secrets(uri: str) -> str:
+    """The address itself.
+
+    Raises:
+        ValueError: it carries credentials; in words that follow "it must be".
+    """
     if "@" in uri and not uri.startswith(SQLITE):
         raise ValueError(
             "an address without user and password, which are given as MLFLOW_TRACKING_USERNAME and "
@@ -38,8 +43,8 @@ class TrackingConfig(registry.Config):
     """`uri`: an MLflow server, by default the one of MLFLOW_TRACKING_URI; None: a database in the folder of runs.
     `experiment`: the group in the UI."""
 
-    uri: Annotated[str, AfterValidator(_without_secrets)] | None = Field(
-        default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI") or None, validate_default=True
+    uri: Annotated[str, AfterValidator(without_secrets)] | None = Field(
+        default_factory=environment.tracking, validate_default=True
     )
     experiment: str = "ndm"
 

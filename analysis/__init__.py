@@ -1,0 +1,1 @@
+"""What is read from finished runs: comparisons, figures, reports. It knows of files and models, nothing of Ray."""

@@ -1,0 +1,146 @@
+"""A run as analyses read it: its experiment, its results, the scores of each image, the curves of its training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ndm import filters
+from ndm.config import Experiment
+from ndm.data.available import where
+from ndm.data.folders import Folder
+from ndm.data.manifest import Manifest
+from ndm.errors import UserError
+from ndm.evaluation import score
+from ndm.likelihood.statistics import bits_per_dim
+from ndm.mistakes import hint, shown
+from ndm.pretrained import Pretrained, load
+from ndm.runs import RunFolder, about
+from ndm.tracking import spool
+
+OLDER = "-at-"
+"""In the name of a table of other weights than the newest."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One table of a run: a split scored by one estimator."""
+
+    made: dict[str, Any]
+    """How it was made, and what it says: `ndm.evaluation.score.summary`."""
+    bits: Tensor
+    """Bits per dimension of each image, [N] float64, in the order of ids."""
+
+    @property
+    def estimator(self) -> str:
+        """Its full name, which is the recipe."""
+        return self.made["estimator"]
+
+    @property
+    def is_bound(self) -> bool:
+        """A bound, not the likelihood of the ODE."""
+        return "prior" in self.made
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Equal for scores that may be compared image by image: estimator, split, seed, images, data."""
+        made = self.made
+        return (made["estimator"], made["split"], made["seed"], made["images"], made["data"]["hash"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run whose training was begun."""
+
+    folder: RunFolder
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.folder.name
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """What its training ended with (results.json); empty if it has not ended."""
+        return self.folder.read("results")
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """Of the newest weights: the test split first; in it the bound that the training ended with, then others."""
+        found: list[Score] = []
+        for path in sorted(self.folder.likelihood.glob("*.parquet")):
+            if OLDER not in path.stem:
+                table, made = score.read(path)
+                bits = bits_per_dim(score.values_of(table, "nats"), made["dimensions"])
+                found.append(Score({**made, **score.summary(table, made["dimensions"], made["seed"])}, bits))
+        ended = self.results.get("likelihood", {}).get("scores", [{}])[0].get("estimator")
+        return sorted(
+            found, key=lambda s: (s.made["split"] != "test", s.estimator != ended, not s.is_bound, s.estimator)
+        )
+
+    @cached_property
+    def data(self) -> Folder:
+        """The folder of its data set; see `manifest`."""
+        storage = self.experiment.storage
+        return where(self.experiment.data, storage.data_sets, self.folder.path.parent.absolute(), storage.cache_bytes)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Of its data set. UserError if that is not prepared here."""
+        return Manifest.read(self.data)
+
+    @cached_property
+    def model(self) -> Pretrained:
+        """Its newest weights, averaged. UserError if there are none, or its data are not prepared here."""
+        return load(self.folder.path)
+
+    @cached_property
+    def curves(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Every metric that it recorded: (examples seen [N] int64, values [N] float64), in the order of examples."""
+        found: dict[str, dict[int, float]] = {}
+        if (file := self.folder.path / spool.FILE).is_file():
+            for record, _ in spool.read(file):
+                if record and record["kind"] == "metrics":
+                    for key, value in record["values"].items():
+                        found.setdefault(key, {})[record["step"]] = value
+        return {
+            key: (torch.tensor(sorted(points)), torch.tensor([points[at] for at in sorted(points)]).double())
+            for key, points in found.items()
+        }
+
+
+def read(root: Path, name: str) -> Run:
+    """The run of that name in a folder of runs; a run's folder may be given, too.
+
+    Raises:
+        UserError: there is none, or its record is damaged.
+    """
+    path = Path(name)
+    folder = RunFolder(path.absolute() if len(path.parts) > 1 else root.absolute() / name)
+    if not folder.exists:
+        known = [found.name for found in _folders(root)]
+        there = hint(name, known, "runs") if known else "there are none yet."
+        raise UserError(f"There is no run {shown(name)} under {root.name}/: {there}")
+    return Run(folder, folder.experiment())
+
+
+def select(root: Path, wanted: Sequence[str]) -> list[Run]:
+    """All runs of a folder for whose experiments all `wanted` hold, key=value; by name.
+
+    Raises:
+        UserError: a filter is not valid, or a record is damaged.
+    """
+    folders = _folders(root)
+    said = {folder.name: about(folder) for folder in folders}
+    keys = filters.asked(wanted, said.values())
+    return [Run(folder, folder.experiment()) for folder in folders if filters.fits(said[folder.name], keys)]
+
+
+def _folders(root: Path) -> list[RunFolder]:
+    folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
+    return [folder for folder in folders if folder.exists]
