@@ -5,6 +5,7 @@ import ast
 import difflib
 import os
 import runpy
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -125,14 +126,11 @@ def _names_cluster(words: Sequence[str]) -> bool:
     return given or environment.job_server() is not None
 
 
-def _unread() -> int:
-    """The status of a command whose reader has seen enough, such as `head`; another pipe's end is no matter of ours."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would say it once more at its end
-        return 128 + signal.SIGPIPE
-    raise
+def _is_unread() -> bool:
+    """Whether the reader of standard output, such as `head`, has seen enough and left."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def guarded(body: Callable[[], int | None]) -> int:
@@ -141,9 +139,14 @@ def guarded(body: Callable[[], int | None]) -> int:
     # starts background jobs with that one ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return body() or 0
+        status = body() or 0
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:
-        return _unread()
+        if not _is_unread():
+            raise  # another pipe is no matter of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would say it once more at its end
+        return 128 + signal.SIGPIPE
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

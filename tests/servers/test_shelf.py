@@ -288,6 +288,11 @@ def test_a_run_is_removed_only_on_a_yes_and_a_trial_only_with_its_search(several
     assert refusal(several, "rm", "wide-000", "--yes") == (
         "wide-000 is a trial of the search wide, which would miss it: remove wide.\n"
     )
+    for misspelt in ("rot=/elsewhere", "storage.rot=/elsewhere"):
+        assert refusal(several, "rm", "two", "--yes", misspelt) == (
+            f"{misspelt} is not of the form root=FOLDER or store=s3://bucket/prefix.\n"
+        )
+    assert (several / "runs" / "two").is_dir()
     said = ndm(several, "rm", "two", status=2)
     assert "There is no other copy of two." in said.output
     assert said.errors == "Nothing is removed without a yes: add --yes.\n"

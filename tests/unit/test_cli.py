@@ -208,3 +208,15 @@ def test_a_job_says_where_its_node_has_other_versions(tmp_path, monkeypatch, cap
     assert said("0.1") == (
         f"This node's environment is not that of constraints.txt: numpy {numpy.__version__}, not 0.1.\n"
     )
+
+
+@pytest.mark.parametrize("lines", [1, 10**6])
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(lines):
+    script = f"import sys; from ndm.cli import guarded; sys.exit(guarded(lambda: any(map(print, range({lines})))))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, timeout=120)
+    os.close(writer)
+    assert found.stderr == b""
+    assert found.returncode == 128 + signal.SIGPIPE

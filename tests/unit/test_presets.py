@@ -475,3 +475,27 @@ def test_an_experiment_is_typed_without_guessing():
     for override in ("seed='3'", "seed=true", "network.attention=1", "training.examples=1e3", "optimizer.lr='1'"):
         with pytest.raises(UserError):
             presets.load("digits-ndm", [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("NDM_STORE", "gs://b/x", "NDM_STORE=gs://b/x in the environment is not valid: it must be a local path or s3:"),
+        ("NDM_STORE", "s3://key:pass-word@b/x", "NDM_STORE=s3://...@b/x in the environment is not valid: it must be "),
+        ("MLFLOW_TRACKING_URI", "http://u:pass-word@h:5", "MLFLOW_TRACKING_URI=http://...@h:5 in the environment is "),
+    ],
+)
+def test_an_environment_that_is_not_valid_is_named_in_a_sentence(monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    for ask in (lambda: presets.load("digits-ndm"), lambda: presets.storage([])):
+        with pytest.raises(UserError) as told:
+            ask()
+        assert str(told.value).startswith(expected)
+        assert "pass-word" not in str(told.value)
+
+
+@pytest.mark.parametrize("override", ["storage.rot=/elsewhere", "storage.store=gs://b/x", "storage.root"])
+def test_places_that_are_not_given_rightly_are_no_defaults(override):
+    with pytest.raises(UserError):
+        presets.storage([override])
+    assert presets.storage(["storage.root=/elsewhere"]).root == "/elsewhere"

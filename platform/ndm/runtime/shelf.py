@@ -2,7 +2,7 @@
 
 A run lies there as it lies in a folder of runs. `manifest.json`, written last and only over the version that was known,
 lists its files with their SHA-256. Checkpoints are not in it: each has a manifest of its own, and a training adds some
-while the rest stays. What tells of the places of whoever made the run is left out.
+while the rest stays. Where its maker kept runs, and which server recorded them, is left out.
 """
 
 import json
