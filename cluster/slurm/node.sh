@@ -45,6 +45,9 @@ start() {
     # gloo takes the interface of the machine's own name otherwise, and NCCL the first that it finds.
     export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-$card} NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-$card}
 
+    # Ray's exporters of metrics would answer anybody; this keeps them shut.
+    export RAY_enable_metrics_collection=0 DASHBOARD_METRIC_PORT=-1 AUTOSCALER_METRIC_PORT=-1
+
     # Short, because Ray's sockets lie far below it and have at most 107 characters; of this user alone.
     scratch=${NDM_SCRATCH:-/tmp}/ndm-$SLURM_JOB_ID
     [ ! -O "$scratch" ] || rm -rf "$scratch" # of a run of this job that was cut off

@@ -109,6 +109,8 @@ def test_every_node_of_the_launcher_has_the_environment(launcher: dict[str, Any]
     assert exported.items() >= EVERYWHERE.items()
     assert {"RAY_AUTH_TOKEN_PATH", "NDM_ROOT", "NDM_STORE", "MLFLOW_TRACKING_URI"} <= {*exported}
     assert not [name for name in exported if SECRET.search(name)]
+    assert exported["RAY_enable_metrics_collection"] == "0"
+    assert exported["DASHBOARD_METRIC_PORT"] == exported["AUTOSCALER_METRIC_PORT"] == "-1"
     for command in (*launcher["head_start_ray_commands"], *launcher["worker_start_ray_commands"]):
         assert command.startswith(". ~/ndm.env && ")
     assert any("-c ~/ndm/constraints.txt" in command for command in launcher["setup_commands"])

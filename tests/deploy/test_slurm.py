@@ -20,6 +20,15 @@ pytestmark = pytest.mark.ray
 
 SCRIPT = REPOSITORY / "cluster" / "slurm" / "ndm.sbatch"
 SECONDS = 300.0
+METRICS = """
+import sys, urllib.request
+for address in sys.argv[1:]:
+    try:
+        found = urllib.request.urlopen(f"http://{address.replace('0.0.0.0', '127.0.0.1')}/metrics", timeout=5)
+        print(address if found.status == 200 else "closed")
+    except Exception:
+        print("closed")
+"""
 SLOWLY = ("monitor.validate_every=640", "monitor.validation_draws=20")
 """The same training; the long validations leave time for a signal between two checkpoints."""
 
@@ -74,6 +83,21 @@ def assert_only_a_file_holds_the_token(hosts: Hosts) -> None:
     assert rays > 0
 
 
+def assert_no_port_tells_metrics(hosts: Hosts) -> None:
+    """Of the ports that processes of the hosts listen on, asked from the host itself."""
+    asked = 0
+    for host in hosts:
+        listening: set[tuple[str, int]] = set()
+        for process in host.running():
+            with contextlib.suppress(psutil.Error):
+                sockets = process.net_connections(kind="tcp4")
+                listening |= {tuple(found.laddr) for found in sockets if found.status == psutil.CONN_LISTEN}
+        told = host.python(METRICS, *(f"{address}:{port}" for address, port in listening))
+        assert told.split() == ["closed"] * len(listening)
+        asked += len(listening)
+    assert asked > 2
+
+
 def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmCluster, pair: Hosts) -> None:
     job = submit(slurm, pair, "train", *TINY, *SLOWLY, "run.name=again", "scaling.workers=2")
     run = pair.shared / "runs" / "again"
@@ -82,6 +106,7 @@ def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmClus
         assert slurm.state(job)[0] == "RUNNING", said(pair, job)
         time.sleep(slurm_cluster.BETWEEN_LOOKS)
     assert_only_a_file_holds_the_token(pair)
+    assert_no_port_tells_metrics(pair)
     slurm.ask("scancel", "--batch", "--signal=USR1", job)  # as Slurm itself does before the time is up
     slurm.until(job, "PENDING", seconds=SECONDS)
     assert "saved, and put back into the queue" in said(pair, job)

@@ -13,7 +13,10 @@ import torch
 from hostile import bounded, refused
 
 from ndm import presets
+from ndm.build import build_objective, build_state
 from ndm.evaluation import trained
+from ndm.objectives import Noise
+from ndm.runtime import worker
 from ndm.training import checkpoint
 
 HOLES = 2**40
@@ -185,3 +188,36 @@ def test_other_weights_under_the_hashes_of_an_experiment_are_a_sentence(tmp_path
     refused(lambda: trained.load(tmp_path, experiment, manifest), path.name, "does not hold the weights")
     sealed(path, meta={"experiment": 7, "data": ["cd"]})
     refused(lambda: trained.load(tmp_path, experiment, manifest), "belongs to other experiment")
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no weights": lambda tensors: tensors.pop("model"),
+    "weights of another shape": lambda tensors: tensors["model"].update(
+        {k: v[:1] for k, v in tensors["model"].items()}
+    ),
+    "moments of another shape": lambda tensors: tensors["optimizer"].update({next(iter(tensors["optimizer"])): V}),
+    "moments of nothing": lambda tensors: tensors["optimizer"].update({"nothing/exp_avg": V}),
+    "averages that would be spread": lambda tensors: tensors["ema_0.050"].update(
+        {k: v.flatten()[:1].clone() for k, v in tensors["ema_0.050"].items()}
+    ),
+}
+V = torch.zeros(3, 5, 7)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_training_does_not_resume_from_another_state_under_its_own_hashes(tmp_path: Path, change: str) -> None:
+    experiment = presets.load("digits-tiny", ["monitor.ema_widths=[0.05]"])
+    manifest: Any = type("About", (), {"hash": "cd", "shape": (1, 8, 8), "levels": 17})()
+    state = build_state(experiment, build_objective(experiment, manifest.shape, manifest.levels))
+    x = state.objective.model.decoder.encode(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    noise = Noise(torch.full((2,), 0.5, dtype=torch.float64), torch.randn_like(x), torch.randn_like(x))
+    state.objective.loss(state.objective(x, noise), noise).mean().backward()
+    state.optimizer.step()  # so that there are moments
+    meta = {"experiment": experiment.digest(), "data": "cd", "seconds": 1.5}
+    task: Any = type("Asked", (), {"home": tmp_path, "start": None})()
+    checkpoint.write(tmp_path, 20, state.tensors(), meta, None)
+    assert worker.resume(state, task, experiment, manifest) == 1.5
+    tensors = {part: dict(values) for part, values in state.tensors().items()}
+    CHANGES[change](tensors)
+    name = checkpoint.write(tmp_path, 40, tensors, meta, None)
+    refused(lambda: worker.resume(state, task, experiment, manifest), name, "does not hold the weights")

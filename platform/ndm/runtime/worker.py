@@ -146,15 +146,25 @@ def _given_up(end: Diverged, home: Home, experiment: Experiment, order: Order) -
 
 
 def resume(state: State, task: Task, experiment: Experiment, manifest: Manifest) -> float:
-    """Take over the newest good checkpoint, or what there is to start with; returns the seconds spent on it."""
+    """Take over the newest good checkpoint, or what there is to start with; returns the seconds spent on it.
+
+    Raises:
+        UserError: it is of another experiment or other data, or says so wrongly.
+    """
     found = newest(task.home, experiment, manifest)
     if found is None and task.start is None:
         return 0.0
     if found is None:
         assert task.start is not None
         found = checkpoint.read(*task.start)
-    state.load(found.tensors, found.position)
-    return found.meta["seconds"]
+    try:
+        state.load(found.tensors, found.position)
+        return found.meta["seconds"]
+    except (KeyError, RuntimeError):  # other names or shapes under this experiment's hash: no training of it wrote them
+        raise UserError(
+            f"The checkpoint {found.name} does not hold the weights of this experiment, as it says; move it away, and "
+            "the one before it is taken."
+        ) from None
 
 
 def newest(home: Home, experiment: Experiment, manifest: Manifest) -> checkpoint.Checkpoint | None:

@@ -78,6 +78,7 @@ class Profiles:
 
         Raises:
             UserError: a width was not tracked from the start, so its average cannot be had any more.
+            RuntimeError: names or shapes are not those of the weights.
         """
         for width, averages in self.averages.items():
             if part_name(width) not in tensors:
@@ -87,5 +88,7 @@ class Profiles:
                     f"{', '.join(map(str, known)) or 'none'}); give those, or start afresh with --fresh."
                 )
             found = tensors[part_name(width)]
+            if {name: value.shape for name, value in found.items()} != {n: a.shape for n, a in averages.items()}:
+                raise RuntimeError(f"{part_name(width)} is no average of these weights")
             for name, average in averages.items():
                 average.copy_(found[name])
