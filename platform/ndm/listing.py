@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -45,45 +45,36 @@ def described(content: bytes) -> File:
     return File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-class Listing(BaseModel):
-    """The files of a folder by their relative paths, and what else is said of them."""
+class Sealed(BaseModel):
+    """A record that carries the hash of all else it says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: int = FORMAT
-    about: dict[str, Any] = {}
-    files: dict[Annotated[str, AfterValidator(_inside)], File]
     sha256: str = ""
 
     @classmethod
-    def of(cls, folder: Path, paths: Iterable[str], about: dict[str, Any] | None = None) -> "Listing":
-        """The listing of these files. OSError if one cannot be read."""
-        return cls.sealed({path: File.of(folder / path) for path in sorted(paths)}, about)
-
-    @classmethod
-    def sealed(cls, files: dict[str, File], about: dict[str, Any] | None = None) -> "Listing":
-        """With the hash of all it says."""
-        listing = cls(files=dict(sorted(files.items())), about=about or {})
-        return listing.model_copy(update={"sha256": listing.digest()})
-
-    @classmethod
-    def read(cls, text: str | bytes) -> "Listing":
+    def read(cls, text: str | bytes) -> Self:
         """From what `text` wrote.
 
         Raises:
-            ValueError: it is no listing, of another format, or was changed; in words that follow "it".
+            ValueError: it is no such record, of another format, or was changed; in words that follow "it".
         """
         try:
-            listing = cls.model_validate_json(text)
+            record = cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "form"
             raise ValueError(f"cannot be used ({where}: {first['msg']})") from None
-        if listing.format != FORMAT:
-            raise ValueError(f"is of format {listing.format}, not {FORMAT}")
-        if listing.sha256 != listing.digest():
+        if record.format != FORMAT:
+            raise ValueError(f"is of format {record.format}, not {FORMAT}")
+        if record.sha256 != record.digest():
             raise ValueError("was changed")
-        return listing
+        return record
+
+    def sealed(self) -> Self:
+        """With the hash of all it says."""
+        return self.model_copy(update={"sha256": self.digest()})
 
     def text(self) -> str:
         return self.model_dump_json(indent=1)
@@ -92,6 +83,23 @@ class Listing(BaseModel):
         """SHA-256 of the rest."""
         rest = self.model_dump(mode="json", exclude={"sha256"})
         return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+class Listing(Sealed):
+    """The files of a folder by their relative paths, and what else is said of them."""
+
+    about: dict[str, Any] = {}
+    files: dict[Annotated[str, AfterValidator(_inside)], File]
+
+    @classmethod
+    def of(cls, folder: Path, paths: Iterable[str], about: dict[str, Any] | None = None) -> "Listing":
+        """The listing of these files. OSError if one cannot be read."""
+        return cls.made({path: File.of(folder / path) for path in sorted(paths)}, about)
+
+    @classmethod
+    def made(cls, files: dict[str, File], about: dict[str, Any] | None = None) -> "Listing":
+        """The listing of files that are known."""
+        return cls(files=dict(sorted(files.items())), about=about or {}).sealed()
 
     @property
     def bytes(self) -> int:

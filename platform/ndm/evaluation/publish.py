@@ -40,7 +40,7 @@ def publish(folder: Path, about: About, files: Mapping[str, bytes]) -> Listing:
         UserError: something else is there, or the folder cannot be written.
     """
     assert files.keys() == FILES
-    listing = Listing.sealed({name: described(files[name]) for name in sorted(files)}, about.model_dump(mode="json"))
+    listing = Listing.made({name: described(files[name]) for name in sorted(files)}, about.model_dump(mode="json"))
     try:
         if _there(folder, about) == listing.sha256:
             return listing

@@ -89,7 +89,7 @@ class Shelf:
         """
         there, mark = self._read(folder.name) or (None, None)
         files = {path: _as_sent(folder, path) for path in _paths(folder.path)}
-        listing = Listing.sealed((there.files if there else {}) | files, about(folder))
+        listing = Listing.made((there.files if there else {}) | files, about(folder))
         if there is not None and there.sha256 not in {listing.sha256, *_versions(folder)}:
             raise UserError(
                 f"The run {folder.name} in {self.place} was changed by another command: look at it with ndm pull "

@@ -6,24 +6,23 @@ whole and every file has the size and SHA-256 the manifest says. Nothing in it i
 
 import contextlib
 import hashlib
-import json
 import logging
 import math
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ndm.listing import File, described
+from ndm.listing import File, Sealed, described
 from ndm.training.state import Tensors
 from ndm.training.store import LAST, Disk, Store
 
 log = logging.getLogger("ndm.training")
 
-FORMAT, SUFFIX = 1, ".safetensors"
+SUFFIX = ".safetensors"
 LONGEST = 2**24
 """Bytes of a manifest."""
 VALIDATION = "validation"
@@ -43,26 +42,17 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
-class Manifest(BaseModel):
-    """What a checkpoint consists of, with a hash of all that it says."""
+class Manifest(Sealed):
+    """What a checkpoint consists of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: int = FORMAT
     position: int
     meta: dict[str, Any]
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*\.safetensors$")], File]
-    sha256: str = ""
 
     @property
     def parts(self) -> list[str]:
         """Names of the parts of the state."""
         return [file.removesuffix(SUFFIX) for file in self.files]
-
-    def digest(self) -> str:
-        """SHA-256 of the rest."""
-        rest = self.model_dump(mode="json", exclude={"sha256"})
-        return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 class Broken(Exception):
@@ -88,11 +78,10 @@ def write(
     for part, named in tensors.items():
         files[f"{part}{SUFFIX}"] = save({name: tensor.detach().contiguous() for name, tensor in named.items()})
     listed = {name: described(content) for name, content in files.items()}
-    manifest = Manifest(position=position, meta=dict(meta), files=listed)
-    manifest = manifest.model_copy(update={"sha256": manifest.digest()})
+    manifest = Manifest(position=position, meta=dict(meta), files=listed).sealed()
     name = _name(position)
     good.pop(name, None)
-    store.put(name, files | {LAST: manifest.model_dump_json(indent=1).encode()})
+    store.put(name, files | {LAST: manifest.text().encode()})
     good[name] = _validation(manifest)
     if keep is not None:
         _prune(store, keep, good)
@@ -190,15 +179,9 @@ def _store(home: Home) -> Store:
 def _manifest(store: Store, name: str) -> Manifest:
     text = _bytes(store, name, LAST, LONGEST)
     try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "form"
-        raise Broken(f"its manifest cannot be used ({where}: {first['msg']})") from None
-    if manifest.format != FORMAT:
-        raise Broken(f"its format is {manifest.format}, not {FORMAT}")
-    if manifest.sha256 != manifest.digest():
-        raise Broken("its manifest was changed")
+        manifest = Manifest.read(text)
+    except ValueError as error:
+        raise Broken(f"its manifest {error}") from None
     if name != _name(manifest.position):
         raise Broken(f"it is the one at {manifest.position}, under another name")
     return manifest
