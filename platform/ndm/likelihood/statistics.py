@@ -8,6 +8,9 @@ from torch import Tensor
 
 from ndm.randomness import Stream
 
+MOST = 2**20
+"""Values that the bootstrap draws at once."""
+
 
 class Mean(NamedTuple):
     """A mean and its standard error."""
@@ -41,9 +44,12 @@ def bootstrap(values: Tensor, *, seed: int, level: float = 0.95, resamples: int 
     Efron, Bootstrap Methods: Another Look at the Jackknife (1979). Unlike the standard error it need not be symmetric.
     """
     n, stream = len(values), Stream(seed, "bootstrap")
-    values = values.double().cpu()
-    means = torch.stack(
-        [values[(stream.uniform(i, 1, (n,))[0] * n).long().clamp(max=n - 1)].mean() for i in range(resamples)]
+    values, together = values.double().cpu(), max(1, MOST // max(n, 1))
+    means = torch.cat(
+        [
+            values[(stream.uniform(i, min(together, resamples - i), (n,)) * n).long().clamp(max=n - 1)].mean(dim=1)
+            for i in range(0, resamples, together)
+        ]
     )
     return Interval(*(float(torch.quantile(means, (1 + side * level) / 2)) for side in (-1, 1)))
 
