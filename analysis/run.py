@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.errors import UserError
 from ndm.evaluation import score
-from ndm.likelihood.statistics import bits_per_dim
+from ndm.evaluation.averages import suffix
+from ndm.likelihood.statistics import Mean, bits_per_dim, mean
 from ndm.mistakes import hint, shown
 from ndm.pretrained import Pretrained, load
 from ndm.runs import RunFolder, about
@@ -24,6 +25,17 @@ from ndm.tracking import spool
 
 OLDER = "-at-"
 """In the name of a table of other weights than the newest."""
+
+
+class DataSet(NamedTuple):
+    """Which data: runs may be ranked together if it is equal."""
+
+    name: str
+    version: str
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,20 @@ class Score:
     def estimator(self) -> str:
         """Its full name, which is the recipe."""
         return self.made["estimator"]
+
+    @property
+    def label(self) -> str:
+        """The estimator, and the average of the weights where it is not the usual one."""
+        return self.estimator + suffix((self.made.get("ema") or {}).get("width"))
+
+    @property
+    def split(self) -> str:
+        return self.made["split"]
+
+    @property
+    def mean(self) -> Mean:
+        """Bits per dimension, with the standard error over images."""
+        return mean(self.bits)
 
     @property
     def is_bound(self) -> bool:
@@ -82,6 +108,16 @@ class Run:
         return sorted(
             found, key=lambda s: (s.made["split"] != "test", s.estimator != ended, not s.is_bound, s.estimator)
         )
+
+    @cached_property
+    def data_set(self) -> DataSet | None:
+        """Which data its scores are of; where it has none, that it is prepared for here; None if that is not known."""
+        if self.scores:
+            return DataSet(**self.scores[0].made["data"])
+        try:
+            return DataSet(self.manifest.name, self.manifest.version, self.manifest.hash)
+        except UserError:
+            return None
 
     @cached_property
     def data(self) -> Folder:

@@ -3,9 +3,14 @@
 import csv
 import html
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ndm.likelihood.statistics import Mean
+
+WIDTH = 120
+"""Characters of a terminal's line."""
 LATEX = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
@@ -30,12 +35,29 @@ class Table:
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title
 
-    def text(self) -> str:
-        """For a terminal, in columns of equal width."""
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        body = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines]
-        return "\n".join([self.title, "", body[0], "  ".join("-" * w for w in widths), *body[1:], "", *self.notes])
+    def text(self, width: int = WIDTH) -> str:
+        """For a terminal: where lines are too long, columns go on below, beside the first one again."""
+        parts = [part for chosen in self._folded(width) for part in ("", *self._lines(chosen))]
+        notes = [textwrap.fill(note, width) for note in self.notes]
+        return "\n".join([self.title, *(parts if self.rows else []), "", *notes])
+
+    def _folded(self, width: int) -> Iterator[list[int]]:
+        """Numbers of the columns that stand side by side."""
+        widths, chosen = self._widths(), [0]
+        for i in range(1, len(widths)):
+            if len(chosen) > 1 and sum(widths[j] + 2 for j in chosen) + widths[i] > width:
+                yield chosen
+                chosen = [0]
+            chosen.append(i)
+        yield chosen
+
+    def _lines(self, chosen: Sequence[int]) -> Iterator[str]:
+        widths = self._widths()
+        for line in (self.columns, ["-" * width for width in widths], *self.rows):
+            yield "  ".join(line[i].ljust(widths[i]) for i in chosen).rstrip()
+
+    def _widths(self) -> list[int]:
+        return [max(len(line[i]) for line in (self.columns, *self.rows)) for i in range(len(self.columns))]
 
     def csv(self) -> str:
         """Comma-separated values, one line a row, without the notes."""
@@ -43,11 +65,12 @@ class Table:
         csv.writer(out, lineterminator="\n").writerows([self.columns, *self.rows])
         return out.getvalue()
 
-    def markdown(self) -> str:
-        """A section with a heading."""
+    def markdown(self, level: int = 2) -> str:
+        """A section with a heading of that level."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
-        return "\n".join([f"## {self.title}", "", *body, "", *self.notes]).rstrip() + "\n"
+        notes = [part for note in self.notes for part in (note, "")]
+        return "\n".join([f"{'#' * level} {self.title}", "", *(body if self.rows else []), "", *notes]).rstrip() + "\n"
 
     def latex(self) -> str:
         """A tabular of the package booktabs, with the notes as its caption."""
@@ -72,6 +95,11 @@ class Table:
             f"<figure>\n<table>\n<caption>{html.escape(self.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
             f"<tbody>\n{rows}\n</tbody>\n</table>\n<figcaption>{notes}</figcaption>\n</figure>\n"
         )
+
+
+def plus_minus(mean: Mean, signed: bool = False) -> str:
+    """A mean with its standard error, to four digits after the point: 1.8620 ± 0.0181."""
+    return f"{mean.value:{'+' if signed else ''}.4f} ± {mean.error:.4f}"
 
 
 def _latex(text: str) -> str:
