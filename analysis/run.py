@@ -111,13 +111,8 @@ class Run:
 
     @cached_property
     def data_set(self) -> DataSet | None:
-        """Which data its scores are of; where it has none, that it is prepared for here; None if that is not known."""
-        if self.scores:
-            return DataSet(**self.scores[0].made["data"])
-        try:
-            return DataSet(self.manifest.name, self.manifest.version, self.manifest.hash)
-        except UserError:
-            return None
+        """Which data its scores are of; None where it has none."""
+        return DataSet(**self.scores[0].made["data"]) if self.scores else None
 
     @cached_property
     def data(self) -> Folder:

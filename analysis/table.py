@@ -19,35 +19,38 @@ LATEX = {
     ">": r"\textgreater{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "[": "{[}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns; `notes` say how the numbers were made. The first column names the rows."""
+    """Rows of cells under columns; `notes` say how the numbers were made. The first `keys` columns name the rows."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+    keys: int = 1
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.title
 
     def text(self, width: int = WIDTH) -> str:
-        """For a terminal: where lines are too long, columns go on below, beside the first one again."""
+        """For a terminal: where lines are too long, columns go on below, beside those that name the rows."""
         parts = [part for chosen in self._folded(width) for part in ("", *self._lines(chosen))]
         notes = [textwrap.fill(note, width) for note in self.notes]
         return "\n".join([self.title, *(parts if self.rows else []), "", *notes])
 
     def _folded(self, width: int) -> Iterator[list[int]]:
         """Numbers of the columns that stand side by side."""
-        widths, chosen = self._widths(), [0]
-        for i in range(1, len(widths)):
-            if len(chosen) > 1 and sum(widths[j] + 2 for j in chosen) + widths[i] > width:
+        widths, keys = self._widths(), list(range(self.keys))
+        chosen = list(keys)
+        for i in range(self.keys, len(widths)):
+            if len(chosen) > self.keys and sum(widths[j] + 2 for j in chosen) + widths[i] > width:
                 yield chosen
-                chosen = [0]
+                chosen = list(keys)
             chosen.append(i)
         yield chosen
 
