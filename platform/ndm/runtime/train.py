@@ -172,6 +172,7 @@ def _training(workspace: Workspace, run_id: str, workers: str) -> dict[str, Any]
         "run_id": run_id,
         "examples": reached.position,
         "workers": workers,
+        "device": "GPU" if gpus() else "CPU",
         "seconds": seconds,
         "examples_per_second": reached.position / seconds,
         # Of the time from each command's start to its last record, what is not start, repetition or waiting for nodes.
