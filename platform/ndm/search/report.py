@@ -1,12 +1,11 @@
 """The report of a search: one HTML page that needs nothing else, its figures, and the same in MLflow."""
 
-import base64
 import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ndm import notation
+from ndm import notation, page
 from ndm.likelihood.statistics import Mean
 from ndm.search.course import Course
 from ndm.search.figures import draw
@@ -14,33 +13,14 @@ from ndm.search.findings import SIGNIFICANT, Findings, Line, findings
 from ndm.search.plan import BASELINE
 from ndm.terminal import Terminal, duration
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1f2933 }}
-body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2rem }}
-.wide {{ overflow-x: auto }}
-table {{ border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }}
-th, td {{ text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
-tr.best td {{ font-weight: 600 }} tr.baseline td {{ background: #f5f7fa }}
-figure {{ margin: 1rem 0 }} img {{ max-width: 100% }} figcaption, .how {{ color: #52606d; font-size: .87rem }}
-pre {{ background: #f5f7fa; padding: .7rem; overflow-x: auto; font-size: .83rem; white-space: pre-wrap }}
-@media print {{ body {{ margin: 0; max-width: none }} figure {{ break-inside: avoid }} }}
-</style></head><body>
-{body}
-</body></html>
-"""
-
 
 def write(course: Course, folder: Path) -> tuple[Path, Findings]:
     """`report.html` and its figures in `folder`; returns the page and what is in it."""
     found = findings(course)
     pictures = draw(found, folder / "figures")
-    page = folder / "report.html"
-    title = f"Search {course.plan.search.name}"
-    page.write_text(PAGE.format(title=html.escape(title), body="\n".join(_body(course, found, pictures))))
-    return page, found
+    file = folder / "report.html"
+    file.write_text(page.page(f"Search {course.plan.search.name}", _body(course, found, pictures)), encoding="utf-8")
+    return file, found
 
 
 def rows(found: Findings) -> list[tuple[str, ...]]:
@@ -52,7 +32,7 @@ def rows(found: Findings) -> list[tuple[str, ...]]:
     ]
 
 
-def show(course: Course, found: Findings, page: Path, terminal: Terminal) -> None:
+def show(course: Course, found: Findings, file: Path, terminal: Terminal) -> None:
     """The ranking on the terminal."""
     cells = [(line[0], line[1], *line[3:6], line[6]) for line in rows(found)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
@@ -62,7 +42,7 @@ def show(course: Course, found: Findings, page: Path, terminal: Terminal) -> Non
     terminal.say(f"\n{summary(course, found)}")
     if found.retrain:
         terminal.say(f"Train it with the experiment's own examples: {found.retrain}")
-    terminal.say(f"Report: {page}\n")
+    terminal.say(f"Report: {file}\n")
 
 
 def summary(course: Course, found: Findings) -> str:
@@ -93,9 +73,8 @@ def _body(course: Course, found: Findings, pictures: dict[str, Path]) -> Iterabl
     yield f"<h1>Search {html.escape(search.name)}</h1><p>{html.escape(summary(course, found))}</p>"
     yield "<h2>Ranking</h2>" + _table(rows(found), found.lines)
     yield f"<p class=how>{html.escape(how(course))}</p>"
-    for caption, picture in pictures.items():
-        data, caption = base64.b64encode(picture.read_bytes()).decode(), html.escape(caption)
-        yield f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{caption}.</figcaption></figure>'
+    for caption, file in pictures.items():
+        yield page.picture(file.read_bytes(), file.stem, f"{caption}.")
     if found.importance:
         shares = [(key, f"{share:.0%}", str(points)) for key, (share, points) in found.importance.items()]
         yield "<h2>What each key matters</h2>" + _table(
