@@ -144,6 +144,15 @@ class Run:
             for key, points in found.items()
         }
 
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """What it recorded in words, by name: the code, the versions, the machine; the last of each name."""
+        found: dict[str, str] = {}
+        if (file := self.folder.path / spool.FILE).is_file():
+            for record, _ in spool.read(file):
+                found |= record["tags"] if record and record["kind"] == "tags" else {}
+        return found
+
 
 def read(root: Path, name: str) -> Run:
     """The run of that name in a folder of runs; a run's folder may be given, too.

@@ -3,18 +3,11 @@
 from typing import Any
 
 from ndm.config import Experiment
+from ndm.evaluation.distances import METRICS
 from ndm.evaluation.score import PARTS
 from ndm.terminal import Terminal, duration
 
 FLOOR = "sliced_wasserstein_floor_pixels"
-METRICS = {
-    "sliced_wasserstein": "sliced Wasserstein",
-    "mmd_squared": "MMD squared",
-    "fid": "FID",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
-}
 
 
 def report(results: dict[str, Any], experiment: Experiment, terminal: Terminal) -> None:

@@ -10,14 +10,14 @@ from ndm.data.folders import require_bucket
 from ndm.errors import UserError
 from ndm.runs import RunFolder
 from ndm.runtime import evaluate, sample
-from ndm.runtime.card import NOTE, card
+from ndm.runtime.card import describe
 from ndm.runtime.channel import Channel
 from ndm.runtime.fit import fit
 from ndm.runtime.session import Workers, gpus, resolve_workers, said, session
 from ndm.runtime.shelf import Shelf, kept
 from ndm.runtime.storage import REMEDY, Bucket
 from ndm.runtime.worker import Task, newest
-from ndm.runtime.workspace import Workspace, forward, home_of
+from ndm.runtime.workspace import REPOSITORY, Workspace, forward, home_of
 from ndm.terminal import Terminal, duration
 from ndm.tracking.spool import FILE, held
 from ndm.training import checkpoint
@@ -59,6 +59,7 @@ def _to_the_end(workspace: Workspace, workers: Workers, publish: Callable[[], No
     folder.write("experiment", experiment.model_dump(mode="json"))
     publish()  # a head that is lost has told what it was at
     with workspace.recording(run_id, at_end="FINISHED") as spool, session(workspace.root, workers):
+        spool.tags(tracking.provenance(REPOSITORY))
         if position < experiment.training.examples:
             _fit(workspace, run_id, workers, position, counted.step_flops)
         results = {
@@ -67,7 +68,7 @@ def _to_the_end(workspace: Workspace, workers: Workers, publish: Callable[[], No
             "samples": sample.sample(workspace, spool),
         }
         spool.artifact(_experiment_file(folder, experiment))
-        spool.tags({NOTE: card(experiment, results)})
+        describe(folder, experiment, results, spool)
         if workspace.home != folder.checkpoints:  # not copied twice
             spool.tags({"checkpoints": str(workspace.home)})
         elif trained := checkpoint.latest(workspace.home):

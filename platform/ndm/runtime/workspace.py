@@ -104,7 +104,6 @@ class Workspace:
                 "parameters_denoiser": str(counted.denoiser_parameters),
                 "parameters_transform": str(counted.transform_parameters),
                 "step_cost_forward_evaluations": f"{counted.forward_evaluations:.2f}",
-                **tracking.provenance(REPOSITORY),
                 **(tags or {}),
             },
             run_id=known,

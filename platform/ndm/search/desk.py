@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from ndm import tracking
 from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
 from ndm.evaluation.score import summary
@@ -13,7 +14,7 @@ from ndm.runs import RunFolder
 from ndm.runtime.channel import Channel
 from ndm.runtime.train import check_same, ready
 from ndm.runtime.worker import Start, Task
-from ndm.runtime.workspace import Workspace, home_of
+from ndm.runtime.workspace import REPOSITORY, Workspace, home_of
 from ndm.search.config import Search
 from ndm.search.plan import Plan, Trial
 from ndm.search.table import Table
@@ -66,6 +67,7 @@ class Desk:
             folder.write("experiment", experiment.model_dump(mode="json"))
             spool = Spool(folder.path)
             stack.callback(spool.close)
+            spool.tags(tracking.provenance(REPOSITORY))
             spool.status("RUNNING")
             stack.enter_context(workspace.forwarding(run_id))
             channel = Channel(folder.path, self._manifest.levels)

@@ -15,6 +15,7 @@ from ndm.tracking.runs import ensure_run as ensure_run
 from ndm.tracking.runs import fingerprint as fingerprint
 from ndm.tracking.runs import has_run as has_run
 from ndm.tracking.runs import resolve_uri as resolve_uri
+from ndm.tracking.runs import tags as tags
 from ndm.tracking.server import ui_command as ui_command
 from ndm.tracking.spool import Spool as Spool
 from ndm.tracking.spool import Status as Status

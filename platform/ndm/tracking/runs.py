@@ -131,6 +131,12 @@ def has_run(uri: str, run_id: str) -> bool:
     return True
 
 
+def tags(uri: str, run_id: str) -> dict[str, str]:
+    """The tags of a run. UserError if the server does not answer."""
+    with explained(uri):
+        return dict(connect(uri).get_run(run_id).data.tags)
+
+
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     """Id of the experiment of that name, which is made if there is none; UserError if it is deleted."""
     from mlflow.exceptions import MlflowException

@@ -110,6 +110,11 @@ class Spool:
             self._append("metrics", step=0, values=new)
             self._result.update(new)
 
+    @property
+    def recorded(self) -> Mapping[str, float]:
+        """All results so far, by name."""
+        return self._result
+
     def image(self, key: str, step: int, png: Path) -> None:
         """A PNG file in the run's folder. It must stay there unchanged."""
         if self._is_new("image", key, step):

@@ -1,0 +1,41 @@
+"""Distances of samples from data as a run records them: one name for each drawing of samples, one for each metric."""
+
+from collections.abc import Mapping
+
+METRICS = {
+    "sliced_wasserstein": "sliced Wasserstein",
+    "sliced_wasserstein_floor": "sliced Wasserstein of equal laws",
+    "mmd_squared": "MMD squared",
+    "fid": "FID",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+}
+"""In words, by a metric's name without its ending, which is the features."""
+
+
+def by_drawing(values: Mapping[str, float]) -> dict[str, dict[str, tuple[float, float]]]:
+    """(value, standard error) by drawing and metric: {"heun_nfe40_n1000_train1437": {"fid_random": (1.2, 0.1)}}.
+
+    Args:
+        values: what a run recorded at its end, by name, as in samples/heun_nfe40_n1000_train1437/fid_random.
+    """
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for key, value in values.items():
+        match key.split("/"):
+            case ["samples", drawing, metric] if f"{key}_se" in values:
+                found.setdefault(drawing, {})[metric] = (value, values[f"{key}_se"])
+            case _:
+                pass
+    return {drawing: dict(sorted(found[drawing].items(), key=_rank)) for drawing in sorted(found)}
+
+
+def _rank(item: tuple[str, object]) -> tuple[int, str]:
+    metric, _, features = item[0].rpartition("_")
+    return list(METRICS).index(metric), features
+
+
+def spoken(metric: str) -> str:
+    """fid_random: FID (random)."""
+    name, _, features = metric.rpartition("_")
+    return f"{METRICS[name]} ({features})"
