@@ -18,7 +18,7 @@ from ndm.lock import differing
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 
-SUBMITTED = frozenset({"prepare", "train", "search", "search-report", "evaluate", "sample"})
+SUBMITTED = frozenset({"prepare", "train", "search", "evaluate", "report", "sample"})
 """Verbs that a cluster can run as a job."""
 
 EPILOG = """EXPERIMENT is a preset of jobs/experiments or a YAML file; key=value overrides its dotted keys:

@@ -17,7 +17,7 @@ from ndm.runtime.package import pack
 from ndm.terminal import Terminal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-MAKES_RUN = ("train", "search", "evaluate", "sample")
+MAKES_RUN = ("train", "search", "evaluate", "report", "sample")
 UNFIT = r"[^A-Za-z0-9._-]"
 """What the name of a job cannot have."""
 STOP_SECONDS = 120
@@ -61,7 +61,7 @@ def submit(verb: str, words: Sequence[str], asked: argparse.Namespace) -> int:
                     "working_dir": str(file),
                     # Both from the folder of the job, wherever it is unpacked.
                     "env_vars": {
-                        "PYTHONPATH": "platform",
+                        "PYTHONPATH": "platform:.",
                         "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
                         environment.IN_JOB: "1",
                     },

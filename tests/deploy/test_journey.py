@@ -121,7 +121,7 @@ def test_a_search_is_a_job_too(client: Client) -> None:
     assert (client.run("few") / "report.html").is_file()
     shown = client.ndm("runs", "show", "few")
     assert "few-000" in shown
-    assert "bits/dim" in client.ndm("search-report", "few")
+    assert "bits/dim" in client.ndm("report", "few")
 
 
 def test_a_run_is_sent_back_and_removed(client: Client) -> None:

@@ -25,7 +25,7 @@ def run(command: str, folder: Path) -> str:
     """A command of the README in `folder`, with the presets it trains made smaller; its standard output."""
     program, *arguments = shlex.split(command)
     if program == "ndm" and "--dry-run" not in arguments:
-        smaller = {"search": ["examples=2560", "trials=2"], "search-report": []}.get(arguments[0], SMALLER)
+        smaller = {"search": ["examples=2560", "trials=2"], "report": []}.get(arguments[0], SMALLER)
         return here(folder, *arguments, *smaller).output
     words = {"ndm": [NDM, *arguments], "python": [sys.executable, REPOSITORY / arguments[0], *arguments[1:]]}[program]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=LONG)

@@ -67,7 +67,7 @@ def test_the_tracking_server_has_flat_runs_to_filter_and_one_summary(searched: P
 
 
 def test_a_report_can_be_had_at_any_moment(searched: Path) -> None:
-    output = here(searched, "search-report", "tiny").output
+    output = here(searched, "report", "tiny").output
     assert output.strip().endswith(str(searched / "runs" / "tiny" / "report.html"))
 
 
@@ -86,9 +86,7 @@ def test_the_same_command_again_trains_nothing(searched: Path) -> None:
 
 def test_mistakes_are_sentences(searched: Path) -> None:
     assert "was started with other values of examples" in refusal(searched, "search", "tiny.yaml", "examples=10240")
-    assert "There is no search tinny under runs/; the searches there are tiny." in refusal(
-        searched, "search-report", "tinny"
-    )
+    assert "There is no run tinny: did you mean tiny?" in refusal(searched, "report", "tinny")
     assert "did you mean transform.kind" in refusal(
         searched, "search", "tiny.yaml", "name=other", "transform.kint=scale"
     )

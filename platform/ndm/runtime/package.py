@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ndm.errors import UserError
 from ndm.tracking.provenance import RECORD, code, git
 
-FOLDERS = ("platform", "jobs")
+FOLDERS = ("platform", "jobs", "analysis")
 FILES = ("constraints.txt", "pyproject.toml", "LICENSE")
 SECRETS = re.compile(r"(^|/)(\.env|\.netrc|auth_token|credentials|id_(rsa|ed25519)|.*\.(pem|key|p12))$")
 MOST_BYTES = 50 * 2**20

@@ -56,6 +56,11 @@ def find(root: Path, name: str) -> tuple[RunFolder, Course]:
     return folder, Course(Plan(config.resolve(known["search"])), Table(folder.path), looking=True)
 
 
+def is_search(root: Path, name: str) -> bool:
+    """Whether a search of that name was started in a folder of runs."""
+    return bool(RunFolder(root / name).read(RECORD))
+
+
 @contextmanager
 def summary_run(plan: Plan, folder: RunFolder, terminal: Terminal) -> Iterator[Spool]:
     """The one MLflow run that stands for the search, beside those of its trials; its records are sent at the end.
