@@ -47,7 +47,7 @@ def write(
     """
     run, folder = runs[0], runs[0].folder.path
     drawn, left_out = _drawn(runs, progress, quick)
-    compared = compare(runs, run) if len(runs) > 1 else []
+    compared = compare(runs, run.name) if len(runs) > 1 else []
     files = [file for each in drawn for file in each.save(folder / FIGURES)]
     body = [
         *_head(runs),

@@ -9,10 +9,9 @@ from ndm.evaluation.score import PARTS
 from ndm.evaluation.scores import scores
 from ndm.runs import RunFolder
 from ndm.tracking import tables
+from ndm.tracking.runs import NOTE
 from ndm.tracking.spool import Spool
 
-NOTE = "mlflow.note.content"
-"""The tag that MLflow shows as a run's description, in Markdown."""
 COLUMNS = ("estimator", "split", "bits_per_dim", "standard_error", "low_95", "high_95", *PARTS, "nfe", "images")
 
 

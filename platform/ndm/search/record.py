@@ -8,7 +8,6 @@ from ndm import tracking
 from ndm.config import flatten
 from ndm.errors import UserError
 from ndm.runs import RunFolder
-from ndm.runtime.card import NOTE
 from ndm.runtime.shelf import kept
 from ndm.runtime.workspace import REPOSITORY, forward, note_tracked, tracked
 from ndm.search import config, report
@@ -18,6 +17,7 @@ from ndm.search.findings import Findings
 from ndm.search.plan import BASELINE, Plan
 from ndm.search.table import Table
 from ndm.terminal import Terminal
+from ndm.tracking.runs import NOTE
 from ndm.tracking.spool import Spool, Status
 
 RECORD, OUTCOME = "search", "outcome"

@@ -17,11 +17,14 @@ from ndm import environment, registry
 from ndm.errors import UserError
 from ndm.tracking.client import connect, explained, masked
 from ndm.tracking.database import SQLITE, artifacts_of, open_database
+from ndm.tracking.metrics import description as about_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as a description, in Markdown."""
 PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
@@ -99,7 +102,7 @@ def ensure_run(
     client = connect(uri)
     texts = {key: param_text(value) for key, value in params.items()}
     if description:
-        tags = {"mlflow.note.content": description, **tags}
+        tags = {NOTE: description, **tags}
     with explained(uri):
         if run_id is None:
             run = client.create_run(experiment_id(client, config.experiment, uri), run_name=name)
@@ -145,7 +148,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return client.create_experiment(name, artifact_location=artifacts)
+            return client.create_experiment(name, artifact_location=artifacts, tags={NOTE: about_metrics()})
         except MlflowException as error:
             experiment = client.get_experiment_by_name(name)  # another process was first
             if experiment is None:
@@ -155,6 +158,8 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
             f'The experiment "{name}" of {masked(uri)} is deleted: name another as tracking.experiment, or '
             f"restore it with `mlflow experiments restore --experiment-id {experiment.experiment_id}`."
         )
+    if NOTE not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, NOTE, about_metrics())
     return experiment.experiment_id
 
 
