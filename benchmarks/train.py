@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,18 @@ def bare(overrides: Sequence[str], data: Path, examples: int, batch: int, start:
 def bare_rate(overrides: Sequence[str], data: Path, examples: int, processes: int) -> float:
     """Of so many loops side by side, together; each has its share of the batch."""
     context = multiprocessing.get_context("spawn")
-    rates, start = context.Queue(), context.Barrier(processes)
+    rates, start = context.SimpleQueue(), context.Barrier(processes)
     arguments = (overrides, data, examples, BATCH // processes, start, rates)
-    workers = [context.Process(target=bare, args=arguments) for _ in range(processes)]
+    workers = [context.Process(target=bare, args=arguments, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    total = sum(rates.get() for _ in workers)
-    for worker in workers:
-        worker.join()
-    return total
+    while alive := [worker.sentinel for worker in workers if worker.exitcode is None]:
+        wait(alive)
+        if any(worker.exitcode for worker in workers):
+            for worker in workers:  # the others wait at the barrier for the one that fell
+                worker.kill()
+            raise SystemExit("A process of the bare loop died before it had a rate; what it said stands above.")
+    return sum(rates.get() for _ in workers)
 
 
 def trained(overrides: Sequence[str], root: Path, examples: int, workers: int, save: int) -> dict[str, float]:

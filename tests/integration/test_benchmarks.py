@@ -1,5 +1,6 @@
 """Benchmarks run from the beginning to their table, on little data and without the peers."""
 
+import os
 import re
 import subprocess
 import sys
@@ -33,8 +34,8 @@ def test_the_benchmark_of_the_ingest_ends_with_a_table(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_of_the_training_ends_with_a_table(tmp_path: Path) -> None:
-    small = ["network.channels=8", "transform.network.width=16"]
-    few = ["--rounds", "1", "--examples", "3840", "--save", "1280", "--out", str(tmp_path / "train.md")]
+    small = ["network.kind=mlp", "network.width=16", "transform.network.width=16", "samples.quality=false"]
+    few = ["--rounds", "1", "--examples", "2560", "--save", "1280", "--out", str(tmp_path / "train.md")]
     script = [sys.executable, str(REPOSITORY / "benchmarks" / "train.py"), *few, *small]
     done = subprocess.run(script, capture_output=True, text=True, timeout=LONG, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -43,3 +44,15 @@ def test_the_benchmark_of_the_training_ends_with_a_table(tmp_path: Path) -> None
     assert len(measured) == 6
     assert min(measured) >= 0
     assert all(ratio > 0.01 for ratio in measured[:2])
+
+
+def test_a_loop_that_dies_ends_the_benchmark_with_a_sentence(tmp_path: Path) -> None:
+    program = "import pathlib, train; train.bare_rate((), pathlib.Path('nowhere'), 256, 2)"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in ("benchmarks", "platform"))
+    }
+    script = [sys.executable, "-c", program]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=LONG, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ndm prepare" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("A process of the bare loop died before it had a rate")
