@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from processes import LONG
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = REPOSITORY / "cluster" / "local"
-SECONDS = 900.0  # until a test gives up; nothing waits longer than it must
 
 INSTALL = """
 import packages
@@ -29,7 +29,7 @@ def missing() -> str | None:
     if not sys.platform.startswith("linux"):
         return "The local cluster is made for Linux, and this is none."
     done = subprocess.run(
-        [sys.executable, "-c", INSTALL], env=_environment(str(COMMAND)), capture_output=True, text=True, timeout=SECONDS
+        [sys.executable, "-c", INSTALL], env=_environment(str(COMMAND)), capture_output=True, text=True, timeout=LONG
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip() or None
@@ -57,7 +57,7 @@ class LocalCluster:
     def run(self, verb: str, *arguments: str, status: int = 0) -> str:
         """What the command prints, which ends with this status."""
         command = [sys.executable, str(COMMAND), verb, "--folder", str(self.folder), *arguments]
-        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=LONG, check=False)
         assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
@@ -79,7 +79,7 @@ class LocalCluster:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=LONG,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr

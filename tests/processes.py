@@ -15,7 +15,9 @@ from typing import Any, Self
 
 import psutil
 
-LONG = 600.0  # seconds until a test gives up; nothing waits longer than it must
+LONG = 1800.0
+"""Seconds after which a test gives up: only what hangs takes so long, on a loaded machine too; all else waits no longer
+than it must."""
 
 RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Helpers of Ray that wait a minute for a cluster that died before they end."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Self
 
 from hosts import CARD, Host
-from processes import Process
+from processes import LONG, Process
 
 PORT = 6379
 RAY = Path(sys.executable).with_name("ray")
 STARTED = "Ray runtime started."
 STORE_BYTES = 150_000_000
-SECONDS = 300.0  # until a test gives up waiting for a node; nothing waits longer than it must
 
 NODE = {
     "RAY_AUTH_MODE": "token",
@@ -133,16 +132,16 @@ class RayCluster:
     def until_alive(self, *hosts: Host) -> None:
         """Wait until the head takes their nodes for alive."""
         assert self._watch is not None
-        self._watch.until(lambda: {host.name for host in hosts} <= {*self.alive()}, SECONDS)
+        self._watch.until(lambda: {host.name for host in hosts} <= {*self.alive()})
 
     def until_left(self, host: Host) -> int:
         """Wait until the node on a host has ended by itself; returns its exit status."""
-        return self._nodes[host.name].process.wait(SECONDS)
+        return self._nodes[host.name].process.wait(LONG)
 
     def until_dead(self, *hosts: Host) -> None:
         """Wait until the head takes their nodes for dead."""
         assert self._watch is not None
-        self._watch.until(lambda: not {host.name for host in hosts} & {*self.alive()}, SECONDS)
+        self._watch.until(lambda: not {host.name for host in hosts} & {*self.alive()})
 
     def python(self, code: str, *arguments: str, on: Host | None = None, status: int = 0, **environment: str) -> str:
         """What a driver prints, on the head's host or another one, to its end; it has to call `ray.init()`."""
@@ -178,4 +177,4 @@ class RayCluster:
 
     def _until_started(self, host: Host) -> None:
         node = self._nodes[host.name]
-        node.until(lambda: STARTED in node.output, SECONDS)
+        node.until(lambda: STARTED in node.output)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from hosts import Host
-from processes import Process
+from processes import LONG, Process
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "sinfo")
-SECONDS = 60.0  # until a test gives up waiting for the cluster to come up; nothing waits longer than it must
 BETWEEN_LOOKS = 0.5  # seconds
 
 SETTINGS = """
@@ -70,7 +69,7 @@ class SlurmCluster:
             (self._folder / f"spool-{host.name}").mkdir()
             self._daemons.append(host.start("slurmd", "-D", **self._environment))
         ready = ["idle"] * len(self._hosts)
-        self._daemons[0].until(lambda: self.ask("sinfo", "--noheader", "-N", "-o", "%t").split() == ready, SECONDS)
+        self._daemons[0].until(lambda: self.ask("sinfo", "--noheader", "-N", "-o", "%t").split() == ready)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,7 +79,7 @@ class SlurmCluster:
     def ask(self, *program: str) -> str:
         """What a program of Slurm prints; nothing where the controller is not up yet."""
         with self.head.start(*program, **self._environment) as process:
-            process.process.wait(SECONDS)
+            process.process.wait(LONG)
         return process.output
 
     def submit(self, folder: Path, *arguments: str, **environment: str) -> str:
@@ -95,9 +94,9 @@ class SlurmCluster:
         (status,) = re.findall(r"ExitCode=(\d+):", shown)
         return state, int(status)
 
-    def until(self, job: str, *states: str, seconds: float) -> int:
+    def until(self, job: str, *states: str) -> int:
         """Wait until a job is in one of these states; its exit status."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + LONG
         while (shown := self.state(job))[0] not in states:
             assert time.monotonic() < end, f"job {job} is {shown[0]}, and not {' or '.join(states)}"
             time.sleep(BETWEEN_LOOKS)

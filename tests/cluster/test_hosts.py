@@ -12,6 +12,7 @@ import psutil
 import pytest
 from hosts import Hosts
 from object_store import ObjectStore
+from processes import LONG
 
 REACHES = "import socket, sys; socket.create_connection((sys.argv[1], 7000), timeout=float(sys.argv[2])); print('yes')"
 LISTENS = "import socket; s = socket.create_server(('', 7000)); print('listening')\nwhile True: s.accept()"
@@ -77,8 +78,8 @@ def test_a_killed_host_loses_its_programs_and_memory_and_keeps_its_files(hosts: 
     for folder in (cleo.data, Path("/dev/shm")):
         cleo.run("touch", str(folder / "kept"))
     cleo.kill()
-    assert escaped.process.wait(10) == -signal.SIGKILL
-    assert psutil.wait_procs(sleeping, timeout=10)[1] == []
+    assert escaped.process.wait(LONG) == -signal.SIGKILL
+    assert psutil.wait_procs(sleeping, timeout=LONG)[1] == []
     assert not cleo.up
     cleo.restart()
     cleo.run("test", "-e", str(cleo.data / "kept"))
@@ -115,7 +116,7 @@ def test_nothing_is_left_of_tests_that_are_killed(possible: None) -> None:
         finally:
             tests.kill()
     assert len(started) > 6  # two for the switch and for each host, and the program
-    assert psutil.wait_procs(started, timeout=60)[1] == []
+    assert psutil.wait_procs(started, timeout=LONG)[1] == []
     namespaces.clear()
     assert not folder.exists()
 

@@ -6,7 +6,7 @@ import time
 
 from hosts import Host, Hosts
 from processes import Process
-from ray_cluster import SECONDS, RayCluster
+from ray_cluster import RayCluster
 
 EVERYWHERE = """
 import json, os, ray, socket
@@ -53,7 +53,7 @@ def hosts_of(driver: Process, start: int = 0) -> list[str]:
 def until_works(driver: Process, *hosts: Host) -> None:
     """Wait for new pieces from each of these hosts."""
     known = len(hosts_of(driver))
-    driver.until(lambda: {host.name for host in hosts} <= {*hosts_of(driver, known)}, SECONDS)
+    driver.until(lambda: {host.name for host in hosts} <= {*hosts_of(driver, known)})
 
 
 def test_a_task_runs_on_every_host_and_does_not_find_the_token(cluster: RayCluster, hosts: Hosts) -> None:

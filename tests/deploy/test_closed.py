@@ -19,6 +19,7 @@ import psutil
 import pytest
 from hosts import Hosts
 from local_cluster import LocalCluster
+from processes import LONG
 from ray_cluster import RayCluster
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "cluster" / "ports.md"
@@ -51,10 +52,10 @@ for name in modules:
 for place in sys.argv[1:]:
     said = {}
     channel = grpc.insecure_channel(place, options=[("grpc.enable_http_proxy", 0)])
-    grpc.channel_ready_future(channel).result(60)
+    grpc.channel_ready_future(channel).result(600)
     for method in methods:
         try:
-            channel.unary_unary(method)(b"", timeout=60)
+            channel.unary_unary(method)(b"", timeout=600)
             said[method] = "OK"
         except grpc.RpcError as error:
             said[method] = error.code().name
@@ -67,7 +68,7 @@ import json, sys, urllib.error, urllib.request
 for url in sys.argv[1:]:
     request = urllib.request.Request(url, method="GET")
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
             print("SAID", json.dumps([url, answer.status, answer.read(300).decode(errors="replace")]))
     except urllib.error.HTTPError as error:
         print("SAID", json.dumps([url, error.code, ""]))
@@ -133,7 +134,7 @@ def stranger(program: list[str], **environment: str) -> subprocess.CompletedProc
     as_user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     settings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/nonexistent"} | environment
     return subprocess.run(
-        program, env=settings, cwd="/", capture_output=True, text=True, timeout=300, check=False, **as_user
+        program, env=settings, cwd="/", capture_output=True, text=True, timeout=LONG, check=False, **as_user
     )
 
 
@@ -145,7 +146,7 @@ def python(code: str, *arguments: str) -> str:
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONG,
         check=False,
     )
     assert done.returncode == 0, done.stderr

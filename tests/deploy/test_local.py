@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from local_cluster import LocalCluster
+from processes import LONG
 
 SERVICES = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph-gateway", "postgres", "mlflow", "ray-head", "ray-node-1")
 
@@ -138,7 +139,7 @@ def test_up_restores_what_died_with_its_data(local: LocalCluster, dies: str, aga
     local.python(LOG, f"before {dies}")
     before = {name: local.pid(name) for name in SERVICES}
     os.kill(local.pid(dies), signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(before[dies])] if psutil.pid_exists(before[dies]) else [], timeout=10)
+    psutil.wait_procs([psutil.Process(before[dies])] if psutil.pid_exists(before[dies]) else [], timeout=LONG)
     assert f"{dies}" in local.run("status", status=1)
     local.run("up")
     assert {name for name in SERVICES if local.pid(name) != before[name]} == again

@@ -19,7 +19,6 @@ from slurm_cluster import SlurmCluster
 pytestmark = pytest.mark.ray
 
 SCRIPT = REPOSITORY / "cluster" / "slurm" / "ndm.sbatch"
-SECONDS = 300.0
 METRICS = """
 import concurrent.futures, psutil, urllib.request
 found = {socket.laddr for socket in psutil.net_connections("tcp4") if socket.status == psutil.CONN_LISTEN}
@@ -97,7 +96,7 @@ def assert_no_port_tells_metrics(hosts: Hosts) -> None:
 def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmCluster, pair: Hosts) -> None:
     job = submit(slurm, pair, "train", *TINY, *SLOWLY, "run.name=again", "scaling.workers=2")
     run = pair.shared / "runs" / "again"
-    slurm.until(job, "RUNNING", seconds=SECONDS)
+    slurm.until(job, "RUNNING")
 
     def wait_for(happened: Callable[[], object]) -> None:
         while not happened():
@@ -109,9 +108,9 @@ def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmClus
     wait_for(lambda: checkpoints(run))
     assert_only_a_file_holds_the_token(pair)
     slurm.ask("scancel", "--batch", "--signal=USR1", job)  # as Slurm itself does before the time is up
-    slurm.until(job, "PENDING", seconds=SECONDS)
+    slurm.until(job, "PENDING")
     assert "saved, and put back into the queue" in said(pair, job)
-    assert slurm.until(job, "COMPLETED", "FAILED", seconds=SECONDS) == 0, said(pair, job)
+    assert slurm.until(job, "COMPLETED", "FAILED") == 0, said(pair, job)
     assert (run / "results.json").is_file()
     assert said(pair, job).count("2 nodes: ada, bea") == 2
     assert re.search(r"Training again on 2 worker\(s\) from [1-9]\d+ of 5120 examples", said(pair, job))
@@ -123,7 +122,7 @@ def test_a_job_whose_time_is_up_saves_and_comes_back_to_the_end(slurm: SlurmClus
 
 def test_a_mistake_of_the_user_is_the_jobs_exit_status(slurm: SlurmCluster, pair: Hosts) -> None:
     job = submit(slurm, pair, "train", "digits-tinny")
-    assert slurm.until(job, "COMPLETED", "FAILED", seconds=SECONDS) == 2
+    assert slurm.until(job, "COMPLETED", "FAILED") == 2
     assert "digits-tiny" in said(pair, job)
 
 

@@ -21,13 +21,12 @@ from typing import Any
 import pytest
 from mlflow.artifacts import download_artifacts
 from PIL import Image
+from processes import LONG
 
 from ndm.errors import UserError
 from ndm.tracking import Forwarder, Spool, TrackingConfig, ensure_run, log_dataset, register, resolve_uri, ui_command
 from ndm.tracking.client import connect
 from ndm.tracking.forward import CURSOR, LOCK
-
-LONG = 60.0  # seconds until a test gives up waiting; nothing waits longer than it must
 
 
 def until(condition: Callable[[], Any]) -> None:

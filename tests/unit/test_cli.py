@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from processes import LONG
 
 from ndm import cli, environment, presets
 
@@ -19,7 +20,7 @@ HEAVY = {"torch", "ray", "mlflow", "pydantic", "numpy", "pyarrow", "scipy", "skl
 
 def run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, timeout=LONG)
 
 
 def ndm(*arguments: str, **keywords: Path) -> subprocess.CompletedProcess[str]:

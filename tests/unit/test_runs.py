@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from processes import LONG
 
 from ndm import presets
 from ndm.errors import UserError
@@ -121,7 +122,7 @@ def test_a_reader_never_sees_half_a_record(tmp_path):
     writer = FORK.Process(target=rewrite, args=(folder.path, stop))
     writer.start()
     try:
-        seen, end = set(), time.monotonic() + 60
+        seen, end = set(), time.monotonic() + LONG
         while len(seen) < 5 and time.monotonic() < end:
             record = folder.read("tracking")
             assert record["text"] == str(record["n"]) * 2000
