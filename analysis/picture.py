@@ -27,6 +27,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ndm",
 }
+styled = rc_context(STYLE)
+"""Decorates a function that draws, so that its legends and colour bars are in the style as well."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,9 @@ def canvas(
     with rc_context(STYLE):
         figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def look(place: int) -> dict[str, Any]:
+    """The colour and the marker of a line among others, as keywords for matplotlib; the first 49 all differ."""
+    n = len(COLOURS)
+    return {"color": COLOURS[place % n], "marker": MARKERS[(place + place // n) % n]}

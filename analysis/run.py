@@ -14,6 +14,7 @@ from ndm.config import Experiment
 from ndm.data.available import where
 from ndm.data.folders import Folder
 from ndm.data.manifest import Manifest
+from ndm.data.shards import read_rows
 from ndm.errors import UserError
 from ndm.evaluation import score
 from ndm.evaluation.averages import suffix
@@ -125,10 +126,35 @@ class Run:
         """Of its data set. UserError if that is not prepared here."""
         return Manifest.read(self.data)
 
+    def rows(self, split: str, start: int, stop: int) -> Tensor:
+        """Stored values of the rows start .. stop - 1 of a split, those of them that there are, [n, *shape].
+
+        A split is shuffled when it is prepared: its first rows are a random choice.
+
+        Raises:
+            UserError: the data set is not prepared here or damaged.
+        """
+        last = min(stop, self.manifest.rows(split))
+        return torch.from_numpy(read_rows(self.data, self.manifest, split, min(start, last), last).raw)
+
     @cached_property
     def model(self) -> Pretrained:
         """Its newest weights, averaged. UserError if there are none, or its data are not prepared here."""
         return load(self.folder.path)
+
+    @property
+    def weights(self) -> str:
+        """Which weights `model` has, for a caption."""
+        return f"averaged weights after {self.model.about.position:,} examples"
+
+    @property
+    def device(self) -> torch.device:
+        """Of `model`."""
+        return next(self.model.objective.parameters()).device
+
+    def encoded(self, split: str, start: int, stop: int) -> Tensor:
+        """`rows` in model space, on the model's device."""
+        return self.model.objective.model.decoder.encode(self.rows(split, start, stop).to(self.device))
 
     @cached_property
     def curves(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -152,6 +178,46 @@ class Run:
             for record, _ in spool.read(file):
                 found |= record["tags"] if record and record["kind"] == "tags" else {}
         return found
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """What a figure calls each: its experiment, or else the kinds in which they differ, or else its own name.
+
+    The first of these that tells them all apart.
+    """
+    flat = [run.experiment.flat(deciding=True) for run in runs]
+    parts = [key.removesuffix(".kind") for key in flat[0] if key.endswith(".kind") and key.count(".") == 1]
+    differing = [part for part in parts if len({one[f"{part}.kind"] for one in flat}) > 1]
+    by_kinds = [", ".join(f"{part} {one[f'{part}.kind']}" for part in differing) for one in flat]
+    by_name = [run.name for run in runs]
+    named = ([run.experiment.name for run in runs], by_kinds)
+    return next((found for found in named if len(set(found)) == len(runs)), by_name)
+
+
+def weights_of(runs: Sequence[Run]) -> str:
+    """Which weights the models of the runs have, and what `labels` calls each, as a sentence of a caption."""
+    by_weights: dict[str, list[str]] = {}
+    for run, label in zip(runs, labels(runs), strict=True):
+        named = run.name if label == run.name else f"{label} ({run.name})"
+        by_weights.setdefault(run.weights, []).append(named)
+    return "; ".join(f"{', '.join(names)}: {weights}" for weights, names in by_weights.items()) + "."
+
+
+def of_one_data(runs: Sequence[Run]) -> Manifest:
+    """The manifest of the data that all of them are on.
+
+    Raises:
+        UserError: they are on several, so that no figure may compare them.
+    """
+    first, *others = runs
+    for run in others:
+        if run.manifest.hash != first.manifest.hash:
+            said = [
+                f"{each.name} is on {each.manifest.name} {each.manifest.version} ({each.manifest.hash[:12]})"
+                for each in (run, first)
+            ]
+            raise UserError(f"{' and '.join(said)}; compare runs on the same data.")
+    return first.manifest
 
 
 def read(root: Path, name: str) -> Run:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-
 from analysis.run import Run
+
 from ndm import presets
 from ndm.build import build_objective
 from ndm.data.manifest import Manifest
