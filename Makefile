@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 5000
+# Hundreds of processes import the platform in a test; each would compile it again where the environment forbids to keep it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-part-1 test-part-2 test-part-3 test-part-4 check audit bench ui cluster cluster-down clean
 
