@@ -1,6 +1,8 @@
 """What a transform does to images: F(x, t) over t, and beneath it the difference F(x, t) - x. Of a run."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -63,8 +65,8 @@ def draw(run: Run, *, rows: int = 4, steps: int = 8, count: int = 64) -> Picture
     return Picture(NAME, figure, caption)
 
 
-def montage(images: Tensor, between: float) -> Tensor:
+def montage(images: Tensor, between: float) -> NDArray[np.float32]:
     """Images [T, N, C, H, W] as one of N rows and T columns, [height, width] or, in colours, [height, width, C]."""
     padded = pad(images, (0, GAP, 0, GAP), value=between)
     whole = padded.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1)[:-GAP, :-GAP]
-    return whole.squeeze(2)
+    return whole.squeeze(2).numpy()
