@@ -220,37 +220,6 @@ def of_one_data(runs: Sequence[Run]) -> Manifest:
     return first.manifest
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """What a figure calls each: its experiment, or else the kinds in which they differ, or else its own name.
-
-    The first of these that tells them all apart.
-    """
-    flat = [run.experiment.flat(deciding=True) for run in runs]
-    parts = [key.removesuffix(".kind") for key in flat[0] if key.endswith(".kind") and key.count(".") == 1]
-    differing = [part for part in parts if len({one[f"{part}.kind"] for one in flat}) > 1]
-    by_kinds = [", ".join(f"{part} {one[f'{part}.kind']}" for part in differing) for one in flat]
-    by_name = [run.name for run in runs]
-    named = ([run.experiment.name for run in runs], by_kinds)
-    return next((found for found in named if len(set(found)) == len(runs)), by_name)
-
-
-def of_one_data(runs: Sequence[Run]) -> Manifest:
-    """The manifest of the data that all of them are on.
-
-    Raises:
-        UserError: they are on several, so that no figure may compare them.
-    """
-    first, *others = runs
-    for run in others:
-        if run.manifest.hash != first.manifest.hash:
-            raise UserError(
-                f"{run.name} is on {run.manifest.name} {run.manifest.version} ({run.manifest.hash[:12]}) and {first.name} "
-                f"on {first.manifest.name} {first.manifest.version} ({first.manifest.hash[:12]}); compare runs on the same "
-                "data."
-            )
-    return first.manifest
-
-
 def read(root: Path, name: str) -> Run:
     """The run of that name in a folder of runs; a run's folder may be given, too.
 
