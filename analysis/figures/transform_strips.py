@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from analysis.picture import Picture, canvas, styled
 from analysis.run import Run
+from analysis.tiles import are_images
 from ndm.training import numerics
 from ndm.transforms.identity import Identity
 
@@ -23,8 +24,7 @@ def draw(run: Run, *, rows: int = 4, steps: int = 8, count: int = 64) -> Picture
     None where the data are no images, or F(x, t) = x.
     """
     process = run.model.process
-    images = len(run.model.shape) == 3 and run.model.shape[0] in (1, 3) and run.model.levels
-    if not images or isinstance(process.transform, Identity):
+    if not are_images(run.manifest) or isinstance(process.transform, Identity):
         return None
     x = run.encoded("test", 0, count)
     times = torch.linspace(0, 1, steps + 1)
