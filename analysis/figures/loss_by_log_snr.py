@@ -23,25 +23,25 @@ NAME = "loss-by-log-snr"
 
 
 TO_THE_FIRST = (
-    "On the right what has been lost down to a log SNR, less what the first run has lost, image by image, each piece "
-    "taken as even within. "
+    "On the right what has been lost down to a log SNR, less what the first run has lost, example by example, each "
+    "piece taken as even within. "
 )
 
 
 class Density(NamedTuple):
-    """The diffusion term of images, cut at K + 1 times."""
+    """The diffusion term of N examples, cut at K + 1 times."""
 
     t: Tensor
     """[K + 1]."""
     log_snr: Tensor
     """There, averaged over the dimensions where each has its own, [K + 1]."""
     bits: Tensor
-    """Bits per dimension that each piece adds to the bound of each image, [K, N] float64."""
+    """Bits per dimension that each piece adds to the bound of each example, [K, N] float64."""
 
 
 @styled
-def draw(runs: Sequence[Run], *, count: int = 64, steps: int = 32, seed: int = 0) -> Picture | None:
-    """Of the first `count` test images, in `steps` pieces, or as many as a discrete bound with fewer steps has.
+def draw(runs: Sequence[Run], *, count: int = 128, steps: int = 32, seed: int = 0) -> Picture | None:
+    """Of the first `count` test examples, in `steps` pieces, or as many as a discrete bound with fewer steps has.
 
     Raises:
         UserError: the runs are on different data.
@@ -80,8 +80,8 @@ def draw(runs: Sequence[Run], *, count: int = 64, steps: int = 32, seed: int = 0
         "Where between data and noise the diffusion term of the bound is lost, over t and over log SNR = ln(α²/σ²). "
         "The area under each curve, on either axis, is the diffusion term: in bits/dim "
         f"{', '.join(said)}. {TO_THE_FIRST if len(runs) > 1 else ''}Mean over the first {found[0].bits.shape[1]} test "
-        "images, bands and ± one standard error over them; the noise of an image is that of ndm evaluate at seed "
-        f"{seed}, the same for all runs. {weights_of(runs)}"
+        f"examples of {runs[0].manifest.name}, bands and ± one standard error over them; the noise of an example is "
+        f"that of ndm evaluate at seed {seed}, the same for all runs. {weights_of(runs)}"
     )
     return Picture(NAME, figure, caption)
 
@@ -101,7 +101,7 @@ def density(run: Run, count: int, steps: int, seed: int) -> Density:
 
 
 def ahead(density: Density, baseline: Density) -> tuple[Tensor, Tensor]:
-    """(log SNR [M], what each image has lost from the data down to there, less what the baseline has [M, N])."""
+    """(log SNR [M], what each example has lost from the data down to there, less what the baseline has [M, N])."""
     at = torch.cat([density.log_snr, baseline.log_snr]).unique()
     lost = [
         torch.from_numpy(
@@ -113,12 +113,12 @@ def ahead(density: Density, baseline: Density) -> tuple[Tensor, Tensor]:
 
 
 def _lost(density: Density) -> Tensor:
-    """Bits/dim of each image from the data up to each cut: [K + 1, N]."""
+    """Bits/dim of each example from the data up to each cut: [K + 1, N]."""
     return torch.cat([torch.zeros_like(density.bits[:1]), density.bits.cumsum(0)])
 
 
 def _pieces(run: Run, found: Density) -> str:
     steps, pieces = run.model.objective.steps, len(found.bits)
     if steps is None:
-        return f"continuous, {pieces} times an image"
-    return f"{steps} steps" if steps == pieces else f"{steps} steps, {pieces} of them drawn an image"
+        return f"continuous, {pieces} times an example"
+    return f"{steps} steps" if steps == pieces else f"{steps} steps, {pieces} of them drawn an example"

@@ -30,7 +30,7 @@ class Course(NamedTuple):
 
 
 @styled
-def draw(runs: Sequence[Run], *, count: int = 32, steps: int = 24, seed: int = 0) -> Picture | None:
+def draw(runs: Sequence[Run], *, count: int = 64, steps: int = 24, seed: int = 0) -> Picture | None:
     """From `count` latents at t = 1, the same for all runs, in `steps` steps, a multiple of 4.
 
     None where every model estimates a drift alone, which has no ODE.
