@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from analysis.run import Run
 from analysis.table import Table
-from ndm.evaluation.cost import cost_of
 
 SECONDS = 3600.0
 
@@ -13,7 +12,7 @@ def costs(runs: Sequence[Run]) -> Table:
     """A row per run."""
     rows = list[list[str]]()
     for run in runs:
-        counted, results = cost_of(run.experiment), run.results
+        counted, results = run.cost, run.results
         forward = counted.transform_parameters + counted.schedule_parameters
         counts = [counted.denoiser_parameters + forward, forward, counted.step_flops]
         ratio = counted.step_flops / counted.fixed_flops

@@ -1,99 +1,131 @@
-"""Write the likelihoods of all runs of a folder as a page: python analysis/results.py [--root runs] [--out FILE]
+"""Write the results of finished runs as a page: python analysis/results.py [--root runs ...] [--out FILE]
 
-Reads the per-image tables alone. One section for each data set, by its hash: nothing is compared across data.
+One section for each data set, by its hash: nothing is compared across data. Where a run lies in several of the folders
+of runs, that of the first counts.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from analysis import bits
+from analysis.bits import between
+from analysis.costs import costs
+from analysis.groups import Group, Split, groups
+from analysis.quality import quality
+from analysis.reading import reading
+from analysis.recipes import scored, trained
+from analysis.run import Run, select
+from analysis.significance import difference
+from analysis.table import Table, plus_minus
 from ndm.cli import guarded
 from ndm.errors import UserError
-from ndm.evaluation.score import read, summary, values_of
-from ndm.likelihood.statistics import bits_per_dim, paired
-from ndm.runs import RunFolder
+from ndm.search import report
+from ndm.search.findings import findings
+from ndm.search.record import RECORD, find
 
-SPLIT = "test"
+BASELINE = "-vdm"
+"""Ending of the presets with the identity transform, which the others of their data are compared with."""
 HEAD = """# Results
 
-Made by `python analysis/results.py` from the per-image tables of finished runs: `ndm train EXPERIMENT`, then
-`ndm evaluate EXPERIMENT estimator=elbo,elbo_T100,...` with all the names of its rows. Bits per dimension on the {split}
-split, every image once, with the standard error over images and the bootstrap's 95 % interval; `evaluations` of the
-network (ODE: with its divergence) per latent and the solver's own error, against a hundredth of the tolerance;
-`s/image` is CPU time of one core (on a GPU, time by the clock). Bounds (`elbo`) and ODE likelihoods are of different
-models that share their weights: neither bounds the other. `gap` is the bound that the run ended with less the ODE
-value, image by image. [ladder.md](ladder.md) has searches over transforms and schedules.
+Made by `python analysis/results.py` from the records of finished runs; nothing in it is written by hand. Bits per
+dimension are of the test split, every image once. What is read from the numbers is what Student's paired t test over
+the images says at 5 %, corrected for the number of runs by Holm's method; bounds (`elbo`) and ODE likelihoods are of
+different models that share their weights, and neither bounds the other. [likelihood.md](likelihood.md) says what the
+estimators are, [ladder.md](ladder.md) has searches over transforms and schedules.
 """
 
 
-def scored(root: Path) -> Iterator[dict[str, Any]]:
-    """What each table of the split says, with the name of the experiment and the values per image."""
-    for folder in sorted(root.iterdir()):
-        run = RunFolder(folder)
-        if not run.read("results"):
-            continue
-        name, first = run.experiment().name, run.read("results")["likelihood"]["scores"][0]["estimator"]
-        for path in sorted(run.likelihood.glob(f"{SPLIT}-*.parquet")):
-            if "-at-" in path.stem:
-                continue
-            table, made = read(path)
-            bits = bits_per_dim(values_of(table, "nats"), made["dimensions"])
-            about = {"name": name, "own": made["estimator"] == first, "bits": bits}
-            yield {**made, **summary(table, made["dimensions"], made["seed"]), **about}
-
-
-def page(root: Path) -> str:
+def page(roots: Sequence[Path]) -> str:
     """The page, in Markdown.
 
     Raises:
-        UserError: there is nothing to write about.
+        UserError: there is nothing to write about, or a record is damaged.
     """
-    found = list(scored(root)) if root.is_dir() else []
+    runs: dict[str, Run] = {}
+    for root in roots:
+        runs = {run.name: run for run in select(root, []) if run.results} | runs
+    found = sorted(groups(runs.values()), key=lambda group: (group.data.name, group.data.version))
     if not found:
-        raise UserError(f"There is no scored run under {root}/; train one with ndm train digits-ndm.")
-    data = {score["data"]["hash"]: score["data"] for score in found}
-    sections = [HEAD.format(split=SPLIT)]
-    for key, about in sorted(data.items(), key=lambda item: item[1]["name"]):
-        here = [score for score in found if score["data"]["hash"] == key]
-        sections.append(f"## {about['name']} {about['version']}\n\n{here[0]['images']} images, hash `{key[:16]}`.\n")
-        sections.append("\n".join([*_table(here), ""]))
-    return "\n".join(sections)
+        there = " or ".join(f"{root}/" for root in roots)
+        raise UserError(f"There is no scored run under {there}; train one with ndm train digits-ndm.")
+    return "\n".join([HEAD, *(part for group in found for part in _section(group)), *_searches(roots)])
 
 
-def _table(scores: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| experiment | estimator | bits/dim | 95 % | gap | evaluations | tolerance, solver error | s/image |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for name in sorted({score["name"] for score in scores}):
-        own = sorted(
-            (score for score in scores if score["name"] == name), key=lambda s: ("prior" not in s, s["estimator"])
-        )
-        bound = next((score for score in own if score["own"]), None)
-        for score in own:
-            bits = score["bits_per_dim"]
-            gap, counted, solved = "", "", ""
-            if "evaluations" in score:
-                counted = f"{score['evaluations']:.1f}"
-                solved = f"{score['tolerance']:g}, {score.get('solver_error', float('nan')):.1e}"
-                if bound:
-                    difference = paired(bound["bits"], score["bits"])
-                    gap = f"{difference.value:+.4f} ± {difference.error:.4f}"
-            value = f"{bits['value']:.4f} ± {bits['error']:.4f} | {bits['low']:.4f} to {bits['high']:.4f}"
-            cells = [f"`{name}`", f"`{score['estimator']}`", value, gap, counted, solved]
-            yield f"| {' | '.join(cells)} | {score['seconds_per_image']:.2g} |"
+def _section(group: Group) -> Iterator[str]:
+    yield f"## {group.data}\n\nHash `{group.data.hash[:16]}`.\n"
+    baseline = next((run for run in group.runs if run.experiment.name.endswith(BASELINE)), None)
+    for split in Group(group.data, group.runs, baseline or group.baseline).splits:
+        if split.name != "test":
+            continue
+        if baseline and len(split.ranked) > 1:
+            yield "\n".join(["### Reading", "", *(f"- {sentence}" for sentence in reading(split)), ""])
+        yield likelihoods(split).markdown(3)
+        if baseline and len(split.ranked) > 1:
+            yield bits.differences(split).markdown(3)
+        yield bits.parts(split).markdown(3)
+    yield from (table.markdown(3) for table in (quality(group.runs), costs(group.runs)) if table.rows)
+    yield "\n".join(["### Recipes", "", *(_recipe(run) for run in group.runs), ""])
+
+
+def likelihoods(split: Split) -> Table:
+    """A row per run and estimator, with the interval and, of an ODE, what it took and how far it is from the bound."""
+    rows: list[list[str]] = []
+    for run in split.ranked:
+        of_run = list(split.scores[run.name].values())
+        bound = next((score for score in of_run if score.is_bound), None)
+        for score in of_run:
+            made, own = score.made, score.made["bits_per_dim"]
+            gap = counted = solved = ""
+            if not score.is_bound:
+                counted = f"{made['evaluations']:.1f}"
+                solved = f"{made['tolerance']:g}, {made.get('solver_error', float('nan')):.1e}"
+                if bound and bound.identity[1:] == score.identity[1:]:
+                    found = difference(bound.bits, score.bits)
+                    gap = f"{plus_minus(found.mean, signed=True)}, {between(found.interval)}"
+            interval = f"{own['low']:.4f} to {own['high']:.4f}"
+            told = [run.name, score.label, plus_minus(score.mean), interval, gap, counted, solved]
+            rows.append([*told, f"{made['seconds_per_image']:.2g}"])
+    images = sorted({score.made["images"] for of_run in split.scores.values() for score in of_run.values()})
+    notes = [
+        f"± is the standard error over the {' or '.join(map(str, images))} images of the split, beside the bootstrap's "
+        "95 % interval. The gap is the bound that the run ended with less the ODE value, image by image, with "
+        "Student's interval. NFE are evaluations of the network for a latent, with its divergence; the solver's own "
+        "error is against a hundredth of the tolerance, and s/image is CPU time of one core (on a GPU, time by the "
+        "clock)."
+    ]
+    columns = ["run", "estimator", "bits/dim", "95 %", "gap", "NFE", "tolerance, solver error", "s/image"]
+    return Table("Likelihoods", columns, rows, notes, keys=2)
+
+
+def _recipe(run: Run) -> str:
+    commands = [trained(run.experiment), scored(run)]
+    return f"- {run.name}: {', then '.join(f'`{command}`' for command in commands if command)}"
+
+
+def _searches(roots: Sequence[Path]) -> Iterator[str]:
+    """What the searches of the folders found, a sentence or two each."""
+    said = list[str]()
+    for root in roots:
+        for record in sorted(root.glob(f"*/{RECORD}.json")):
+            _, course = find(root, record.parent.name)
+            said.append(f"- `{record.parent.name}`: {report.summary(course, findings(course))}")
+    if said:
+        yield "\n".join(["## Searches", "", "[ladder.md](ladder.md) has them point by point.", "", *said, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--root", type=Path, default=Path("runs"), help="the folder of runs, default: runs")
-    parser.add_argument("--out", type=Path, help="the file to write, default: standard output")
+    root_help = "a folder of runs, default: runs; may be given several times"
+    parser.add_argument("--root", type=Path, action="append", metavar="FOLDER", help=root_help)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write, default: standard output")
     options = parser.parse_args()
-    text = page(options.root)
+    text = page(options.root or [Path("runs")])
     if options.out:
         options.out.write_text(text)
     else:
-        print(text)
+        print(text, end="")
 
 
 if __name__ == "__main__":

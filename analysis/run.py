@@ -18,6 +18,7 @@ from ndm.data.shards import read_rows
 from ndm.errors import UserError
 from ndm.evaluation import score
 from ndm.evaluation.averages import suffix
+from ndm.evaluation.cost import Cost, cost_of
 from ndm.likelihood.statistics import Mean, bits_per_dim, mean
 from ndm.mistakes import hint, shown
 from ndm.pretrained import Pretrained, load
@@ -136,6 +137,11 @@ class Run:
         """
         last = min(stop, self.manifest.rows(split))
         return torch.from_numpy(read_rows(self.data, self.manifest, split, min(start, last), last).raw)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Its parameters, and the counted FLOPs of a training step for one example."""
+        return cost_of(self.experiment)
 
     @cached_property
     def model(self) -> Pretrained:
