@@ -67,3 +67,8 @@ def exporting() -> Page:
 @pytest.fixture(scope="module")
 def api() -> Page:
     return Page("docs/api.md")
+
+
+@pytest.fixture(scope="module")
+def comparing() -> Page:
+    return Page("docs/compare.md")

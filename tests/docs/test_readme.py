@@ -25,7 +25,8 @@ def run(command: str, folder: Path) -> str:
     """A command of the README in `folder`, with the presets it trains made smaller; its standard output."""
     program, *arguments = shlex.split(command)
     if program == "ndm" and "--dry-run" not in arguments:
-        smaller = {"search": ["examples=2560", "trials=2"], "report": []}.get(arguments[0], SMALLER)
+        others = {"search": ["examples=2560", "trials=2"], "report": [], "compare": []}
+        smaller = others.get(arguments[0], SMALLER)
         return here(folder, *arguments, *smaller).output
     words = {"ndm": [NDM, *arguments], "python": [sys.executable, REPOSITORY / arguments[0], *arguments[1:]]}[program]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=LONG)
@@ -91,13 +92,24 @@ def test_the_search_of_the_readme_ends_with_a_report(folder: Path) -> None:
 
 
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:
-    (command,) = [c for c in readme.commands if c.startswith("python analysis/paired.py")]
+    (command,) = [c for c in readme.commands if c.startswith("ndm compare ")]
     alike = [result for result in results(folder) if result["run"].startswith("digits-tiny")]
-    runs = [result["run"] for result in alike]
-    lines = run(command.replace("BASELINE", runs[0]).replace("RUN", runs[1]), folder).splitlines()
     means = [result["likelihood"]["scores"][0]["bits_per_dim"]["value"] for result in alike]
-    difference = float(re.findall(r"bits/dim\s+([+-]\d+\.\d+)", lines[1])[0])
-    assert difference == pytest.approx(means[1] - means[0], abs=1e-4)
+    found = re.findall(r"^elbo_cont_k2 +(\S+) +([+-]\d+\.\d+) ± ", run(command, folder), re.MULTILINE)
+    assert [name for name, _ in found] == [alike[1]["run"]]
+    assert float(found[0][1]) == pytest.approx(means[1] - means[0], abs=1e-4)
+
+
+def test_the_page_on_comparing_does_what_it_says(comparing, folder: Path, monkeypatch, capsys) -> None:
+    outputs = [run(command, folder) for command in comparing.commands]
+    assert outputs[0].startswith("What differs between the experiments\n")
+    assert outputs[1] == "Written to comparison.html\n"
+    assert "No published number that could be sourced is known to be of digits 1." in outputs[2]
+    assert (folder / "results.md").read_text().startswith("# Results\n")
+    monkeypatch.chdir(folder)
+    (block,) = comparing.python
+    exec(block, {})
+    assert capsys.readouterr().out.startswith("What differs between the experiments\n")
 
 
 def test_the_pages_on_handing_a_model_on_do_what_they_say(exporting, api, folder: Path, monkeypatch) -> None:
@@ -135,7 +147,7 @@ def test_every_command_of_the_readme_is_tested(readme) -> None:
         "ndm sample",
         "make demo",
         "make ui",
-        "python analysis/paired.py",
+        "ndm compare",
     )
     assert [c for c in readme.commands if not c.startswith(known)] == []
 
@@ -188,17 +200,10 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        *(
-            f"docs/{page}.md"
-            for page in ("architecture", "likelihood", "data", "training", "search", "results", "export", "api")
-        ),
-    ],
-)
+PAGES = ("architecture", "likelihood", "data", "training", "search", "results", "export", "api", "compare")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in PAGES)])
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):

@@ -48,7 +48,7 @@ RINGS = (
 def analysis(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A script of `analysis/`, run as a user does."""
     command = [sys.executable, str(REPOSITORY / "analysis" / script), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "platform")}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "platform"), str(REPOSITORY)])}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -277,12 +277,14 @@ def test_the_page_of_results_is_what_the_tables_say(trained: Trained) -> None:
     page = analysis("results.py", "--root", str(trained.root)).stdout
     bound, ode = (likelihood(trained.run, f"test-{name}") for name in ("elbo_cont_k4", "ode_tn_k1_h1"))
     bits = {name: table.column("nats").to_numpy() / (64 * np.log(2)) for name, table in (("elbo", bound), ("ode", ode))}
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
-    assert lines[0][:2] == ["`digits-tiny`", "`elbo_cont_k4`"]
-    (row,) = (line for line in lines if line[1] == "`ode_tn_k1_h1`")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    lines = [row for row in rows if row[0] == trained.run.name]
+    assert lines[0][1] == "elbo_cont_k4"
+    (row,) = (line for line in lines if line[1] == "ode_tn_k1_h1" and len(line) == 8)
     assert row[2] == f"{bits['ode'].mean():.4f} ± {bits['ode'].std(ddof=1) / np.sqrt(180):.4f}"
     assert row[4].startswith(f"{(bits['elbo'] - bits['ode']).mean():+.4f} ± ")
     assert row[5] == f"{ode.column('evaluations').to_numpy().mean():.1f}"
+    assert f"- {trained.run.name}: `ndm train digits-tiny " in page
     assert "## digits 1" in page
 
 

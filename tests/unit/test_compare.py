@@ -66,7 +66,7 @@ def test_a_difference_is_that_of_the_paired_t_test_by_hand_and_by_scipy() -> Non
 
 def test_p_is_about_that_of_all_changes_of_sign() -> None:
     values, base = torch.randn(2, 60, generator=torch.Generator().manual_seed(0)).double()
-    values = values + 0.4
+    values = values + 0.2
     found = difference(values, base)
     free = stats.permutation_test(
         (values.numpy(), base.numpy()),
@@ -76,8 +76,8 @@ def test_p_is_about_that_of_all_changes_of_sign() -> None:
         vectorized=True,
         rng=np.random.default_rng(0),
     )
-    assert found.p == pytest.approx(free.pvalue, rel=0.2)
-    assert 0.001 < found.p < 0.1
+    assert found.p == pytest.approx(free.pvalue, rel=0.1)
+    assert 0.02 < found.p < 0.5
 
 
 def test_where_no_image_differs_there_is_no_difference_and_where_all_do_alike_there_is() -> None:
