@@ -1,22 +1,11 @@
-"""What was measured of a run, in words and tables: its bound, all its scores, how far its samples are from the data."""
+"""What a run reached, in words and a table: its first number with the recipe, the model, all its scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis.run import Run, Score
-from analysis.table import Table
-from ndm.evaluation.distances import by_drawing, spoken
+from analysis.table import Table, plus_minus
 from ndm.evaluation.score import PARTS
-
-
-def bits(score: Score) -> str:
-    """1.8620 ± 0.0181."""
-    return plus_minus(score.made["bits_per_dim"])
-
-
-def plus_minus(mean: Mapping[str, float]) -> str:
-    """A mean with its standard error."""
-    return f"{mean['value']:.4f} ± {mean['error']:.4f}"
 
 
 def recipe(score: Score) -> str:
@@ -39,7 +28,6 @@ def scores(run: Run) -> Table | None:
     columns = [
         "estimator",
         "split",
-        "weights",
         "bits/dim",
         "95 %",
         *PARTS,
@@ -61,10 +49,9 @@ def scores(run: Run) -> Table | None:
 def _score(score: Score) -> list[str]:
     made, whole = score.made, score.made["bits_per_dim"]
     return [
-        score.estimator,
-        made["split"],
-        f"average of width {made['ema']['width']:g}" if made.get("ema") else "",
-        bits(score),
+        score.label,
+        score.split,
+        plus_minus(score.mean),
         f"{whole['low']:.4f} to {whole['high']:.4f}",
         *(f"{made[part]['value']:.4f}" if part in made else "" for part in PARTS),
         f"{made['evaluations']:.1f}" if "evaluations" in made else "",
@@ -73,22 +60,6 @@ def _score(score: Score) -> list[str]:
         f"{made['images']:,}",
         f"{made['seconds_per_image']:.3g}",
     ]
-
-
-def quality(run: Run) -> Table | None:
-    """Distances of every drawing of samples from the data, a line each; None where nothing was measured."""
-    drawn = by_drawing({key: float(values[-1]) for key, (steps, values) in run.curves.items() if int(steps[-1]) == 0})
-    metrics = list(dict.fromkeys(metric for values in drawn.values() for metric in values))
-    rows = [
-        [drawing, *("{:.4f} ± {:.4f}".format(*values[metric]) if metric in values else "" for metric in metrics)]
-        for drawing, values in drawn.items()
-    ]
-    notes = [
-        "A line's name has the sampler, its network evaluations (nfe), the number of samples (n) and the split and "
-        "number of the images that they are compared with. ± is a standard error. In brackets are the features, pixels "
-        "or those of a network; a distance compares models of the same data in the same features alone.",
-    ]
-    return _table("Samples against data", ["drawn", *map(spoken, metrics)], rows, notes)
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], notes: Sequence[str]) -> Table | None:

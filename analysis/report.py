@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from analysis import figures, made, measured
 from analysis.compare import compare
+from analysis.costs import costs
 from analysis.picture import Picture
+from analysis.quality import quality
 from analysis.run import Run
-from analysis.table import Table
+from analysis.table import Table, plus_minus
 from ndm.errors import UserError
 from ndm.likelihood.statistics import paired
 from ndm.page import page, picture
@@ -31,7 +33,7 @@ class Report(NamedTuple):
 def write(
     runs: Sequence[Run],
     environment: Mapping[str, str],
-    progress: Callable[[int, int], None],
+    progress: Callable[[str, int, int], None],
     *,
     quick: bool = False,
 ) -> Report:
@@ -39,7 +41,7 @@ def write(
 
     Args:
         environment: what is known of the code, the versions and the machine that trained the first run.
-        progress: is told (figures looked at, of all).
+        progress: is told (the next figure, figures done, of all).
         quick: leave out the figures that take more than what was recorded: new scores and new samples.
 
     Raises:
@@ -52,7 +54,7 @@ def write(
     body = [
         *_head(runs),
         *_section("comparison", "Comparison", _tables(compared)),
-        *_section("scores", "Scores", _tables([measured.scores(run), measured.quality(run)])),
+        *_section("scores", "Scores", _scores(runs)),
         *_section("figures", "Figures", _pictures(drawn, left_out, folder / FIGURES)),
         *_section("configuration", "Configuration", _configuration(run)),
         *_section("environment", "Environment and data", _surroundings(run, environment)),
@@ -63,11 +65,13 @@ def write(
     return Report(file, files, compared, left_out)
 
 
-def _drawn(runs: Sequence[Run], progress: Callable[[int, int], None], quick: bool) -> tuple[list[Picture], list[str]]:
+def _drawn(
+    runs: Sequence[Run], progress: Callable[[str, int, int], None], quick: bool
+) -> tuple[list[Picture], list[str]]:
     """The figures that these runs allow, and why others are left out."""
     drawn, left_out, wanted = list[Picture](), list[str](), figures.of(runs)
     for done, (name, draw, costly) in enumerate(wanted):
-        progress(done, len(wanted))
+        progress(_spoken(name), done, len(wanted))
         if costly and quick:
             left_out.append(f"{_spoken(name)}: it is computed anew, and --quick leaves that out.")
             continue
@@ -76,7 +80,7 @@ def _drawn(runs: Sequence[Run], progress: Callable[[int, int], None], quick: boo
                 drawn.append(found)
         except UserError as missing:
             left_out.append(f"{_spoken(name)}: {missing}")
-    progress(len(wanted), len(wanted))
+    progress("all", len(wanted), len(wanted))
     return drawn, left_out
 
 
@@ -99,7 +103,7 @@ def _head(runs: Sequence[Run]) -> Iterator[str]:
     yield f'<header>\n<h1>{html.escape(run.name)}</h1>\n<div class="top">\n<div>'
     if run.scores:
         first = run.scores[0]
-        yield f'<p class="number"><b>{measured.bits(first)}</b> bits/dim</p>'
+        yield f'<p class="number"><b>{plus_minus(first.mean)}</b> bits/dim</p>'
         yield _how(measured.recipe(first))
     else:
         yield _how("No image was scored yet.")
@@ -122,11 +126,10 @@ def _differences(runs: Sequence[Run]) -> Iterator[str]:
         if same is None or first is None:
             yield f"{other.name} has no score of the same estimator, split, seed and data: no difference can be said."
         else:
-            over = paired(same.bits, first.bits)
-            errors = f", {abs(over.value) / over.error:.1f} standard errors" if over.error else ""
+            over = plus_minus(paired(same.bits, first.bits), signed=True)
             yield (
-                f"{other.name}: {measured.bits(same)}; less {runs[0].name}, on the same images and noise: "
-                f"{over.value:+.4f} ± {over.error:.4f}{errors}."
+                f"{other.name}: {plus_minus(same.mean)}; less {runs[0].name}, on the same images and noise: {over}. "
+                "The comparison has the test."
             )
 
 
@@ -147,6 +150,13 @@ def _how(text: str) -> str:
 
 def _tables(tables: Iterable[Table | None]) -> Iterator[str]:
     return (table.html() for table in tables if table is not None)
+
+
+def _scores(runs: Sequence[Run]) -> Iterator[str]:
+    """What the comparison does not say already."""
+    yield from _tables([measured.scores(runs[0])])
+    if len(runs) == 1:
+        yield from (table.html() for table in (quality(runs), costs(runs)) if table.rows)
 
 
 def _pictures(drawn: Sequence[Picture], left_out: Sequence[str], folder: Path) -> Iterator[str]:

@@ -9,9 +9,11 @@ shown here, too, now or at its end. Short keys:
 
 import sys
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 from ndm.cli import job
+from ndm.terminal import Terminal
 
 
 def main(options: Namespace) -> None:
@@ -19,7 +21,6 @@ def main(options: Namespace) -> None:
     from ndm.runtime.verbs import fetched
     from ndm.search import report
     from ndm.search.record import find, is_search
-    from ndm.terminal import Terminal
 
     words, terminal = [options.experiment, *options.overrides], Terminal()
     names, overrides = [word for word in words if "=" not in word], [word for word in words if "=" in word]
@@ -39,7 +40,6 @@ def of_runs(root: Path, names: list[str], overrides: list[str], *, quick: bool) 
 
     from ndm import runs, tracking
     from ndm.runtime.verbs import opened
-    from ndm.terminal import Terminal
     from ndm.tracking import tables
 
     terminal = Terminal()
@@ -48,7 +48,7 @@ def of_runs(root: Path, names: list[str], overrides: list[str], *, quick: bool) 
         others = [Run(*runs.find(root, name, overrides)[:2]) for name in names[1:]]
         uri, run_id = workspace.tracking_uri(), workspace.folder.read("tracking")["run_id"]
         known = run.tags if "machine" in run.tags else tracking.tags(uri, run_id)  # where an older version put them
-        written = report.write([run, *others], known, terminal.count("drawing figures"), quick=quick)
+        written = report.write([run, *others], known, partial(drawing, terminal), quick=quick)
         spool.artifact(written.page)
         for file in written.figures:
             spool.artifact(file, report.FIGURES)
@@ -57,6 +57,10 @@ def of_runs(root: Path, names: list[str], overrides: list[str], *, quick: bool) 
     for line in written.left_out:
         terminal.say(f"Left out: {line}")
     terminal.say(f"Report: {written.page}")
+
+
+def drawing(terminal: Terminal, name: str, done: int, figures: int) -> None:
+    terminal.progress(f"drawing figures, {done} of {figures} done: {name}", done == figures)
 
 
 if __name__ == "__main__":

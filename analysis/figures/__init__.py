@@ -1,8 +1,7 @@
 """One figure a file. `draw` takes a run, or several, and gives a Picture, or None where it does not apply to them.
 
 A figure that needs something which a run does not have raises a UserError that says how to make it. Nothing is listed:
-a figure of one run calls its argument `run`, one of several `runs`, the baseline first; one that computes more than a
-minute anew says so by COSTLY = True.
+a figure of one run calls its argument `run`, one of several `runs`, the baseline first.
 """
 
 import importlib
@@ -14,6 +13,9 @@ from typing import NamedTuple
 
 from analysis.picture import Picture
 from analysis.run import Run
+
+COSTLY = frozenset({"bound_by_steps", "quality_by_nfe", "solver"})
+"""Those that take new scores or new samples: minutes, not seconds."""
 
 
 class Wanted(NamedTuple):
@@ -31,5 +33,5 @@ def of(runs: Sequence[Run]) -> list[Wanted]:
         module = importlib.import_module(f"{__name__}.{name}")
         several = "runs" in inspect.signature(module.draw).parameters
         draw = partial(module.draw, runs if several else runs[0])
-        found.append(Wanted(name, draw, getattr(module, "COSTLY", False)))
+        found.append(Wanted(name, draw, name in COSTLY))
     return found

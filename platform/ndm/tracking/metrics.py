@@ -12,7 +12,7 @@ PARTS = {
     "BOUND": BOUND,
     "ODE": ODE,
     "LAP": "(?:data|forward|communication|backward|optimizer|average|validation|checkpoint)",
-    "DRAWN": r"\w[\w.-]*_nfe\d+_n\d+\w*_(?:train|validation|test)\d+",
+    "DRAWN": r"\w[\w.-]*_nfe\d+_n\d+(?:_ema[\d.]+)?_(?:train|validation|test)\d+",
     "FEATURES": "(?:random|inception)",
     "TERM": "(?:prior|reconstruction|diffusion)",
 }

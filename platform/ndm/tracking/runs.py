@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field
 
 from ndm import environment, registry
 from ndm.errors import UserError
+from ndm.tracking import metrics
 from ndm.tracking.client import connect, explained, masked
 from ndm.tracking.database import SQLITE, artifacts_of, open_database
-from ndm.tracking.metrics import description as about_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow shows as a description, in Markdown."""
+ABOUT = {NOTE: metrics.description(), "mlflow.experimentKind": "custom_model_development"}
+"""What an experiment has; by the second its pages open on runs, metrics and pictures, not on what is for language."""
 PARAMS_A_CALL, LONGEST_PARAM, LONGEST_TAG = 100, 6000, 8000  # MLflow's limits
 
 
@@ -148,7 +150,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return client.create_experiment(name, artifact_location=artifacts, tags={NOTE: about_metrics()})
+            return client.create_experiment(name, artifact_location=artifacts, tags=ABOUT)
         except MlflowException as error:
             experiment = client.get_experiment_by_name(name)  # another process was first
             if experiment is None:
@@ -158,8 +160,8 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
             f'The experiment "{name}" of {masked(uri)} is deleted: name another as tracking.experiment, or '
             f"restore it with `mlflow experiments restore --experiment-id {experiment.experiment_id}`."
         )
-    if NOTE not in experiment.tags:
-        client.set_experiment_tag(experiment.experiment_id, NOTE, about_metrics())
+    for key in ABOUT.keys() - experiment.tags.keys():
+        client.set_experiment_tag(experiment.experiment_id, key, ABOUT[key])
     return experiment.experiment_id
 
 
