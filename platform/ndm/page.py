@@ -23,7 +23,7 @@ nav { font-size: .87rem; color: var(--soft) } nav a { margin-right: 1rem; white-
 .top > div { flex: 1 1 20rem; min-width: 0 } .top figure { flex: 0 1 18rem; margin: 0 }
 .wide, table { max-width: 100%; overflow-x: auto } table { display: block }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding: .25rem 0 }
+caption { display: block; position: sticky; left: 0; text-align: left; font-weight: 600; padding: .25rem 0 }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 thead th { color: var(--soft); font-weight: 600 } tbody th { font-weight: 400 }
 td { overflow-wrap: anywhere } tr:has(td:nth-of-type(3)) > * { white-space: nowrap }
@@ -31,10 +31,12 @@ tr.best td { font-weight: 600 } tr.baseline td { background: var(--pale) }
 figure { margin: 1rem 0 1.5rem } img { max-width: 100%; height: auto; display: block }
 .pixels { image-rendering: pixelated; width: 100% }
 details summary { cursor: pointer; color: var(--accent); margin: .75rem 0 }
-@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 16px } .number b { font-size: 1.6rem } }
+@media (max-width: 40rem) { body { margin: 1rem auto; font-size: 16px } .number b { font-size: 1.6rem }
+  img:not(.pixels) { max-width: none; width: 42rem } }
 @media print {
   @page { margin: 15mm }
   body { margin: 0; padding: 0; max-width: none; font-size: 10pt } nav, summary { display: none }
+  caption { display: table-caption }
   table { display: table; overflow: visible; font-size: 7.5pt }
   tr > *, tr:has(td:nth-of-type(3)) > * { white-space: normal; overflow-wrap: break-word; padding-right: .4rem }
   figure, tr, pre { break-inside: avoid } figure:has(table) { break-inside: auto }
@@ -59,4 +61,4 @@ def picture(png: bytes, alt: str, caption: str, *, pixels: bool = False) -> str:
     data = base64.b64encode(png).decode("ascii")
     kind = ' class="pixels"' if pixels else ""
     image = f'<img{kind} alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-    return f"<figure>\n{image}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>"
+    return f'<figure>\n<div class="wide">{image}</div>\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>'

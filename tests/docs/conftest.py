@@ -65,6 +65,11 @@ def exporting() -> Page:
 
 
 @pytest.fixture(scope="module")
+def reporting() -> Page:
+    return Page("docs/report.md")
+
+
+@pytest.fixture(scope="module")
 def api() -> Page:
     return Page("docs/api.md")
 

@@ -112,6 +112,17 @@ def test_the_page_on_comparing_does_what_it_says(comparing, folder: Path, monkey
     assert capsys.readouterr().out.startswith("What differs between the experiments\n")
 
 
+def test_the_commands_of_the_page_on_reports_write_pages(reporting, folder: Path) -> None:
+    first, other = (path.parent.name for path in sorted(folder.glob("runs/digits-tiny-*/results.json"))[:2])
+    names = {"RUN": first, "OTHER": other, "SEARCH": "tiny"}
+    for command in reporting.commands:
+        words = [names.get(word, word) for word in shlex.split(command)[1:]]
+        said = here(folder, *words, *["--quick"] * (words[1] == first and "--quick" not in words)).output
+        page = folder / "runs" / words[1] / "report.html"
+        assert said.strip().endswith(f"Report: {page}")
+        assert ("Paired differences to" in page.read_text()) is (other in words)
+
+
 def test_the_pages_on_handing_a_model_on_do_what_they_say(exporting, api, folder: Path, monkeypatch) -> None:
     assert len(exporting.commands) == 2
     for command in exporting.commands:
@@ -145,6 +156,7 @@ def test_every_command_of_the_readme_is_tested(readme) -> None:
         "ndm search",
         "ndm evaluate",
         "ndm sample",
+        "ndm report",
         "make demo",
         "make ui",
         "ndm compare",
@@ -200,7 +212,7 @@ def test_the_kinds_of_the_readme_are_all_there_are(readme) -> None:
     }
 
 
-PAGES = ("architecture", "likelihood", "data", "training", "search", "results", "export", "api", "compare")
+PAGES = ("architecture", "likelihood", "data", "training", "search", "results", "export", "api", "compare", "report")
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in PAGES)])

@@ -288,6 +288,18 @@ def test_the_page_of_results_is_what_the_tables_say(trained: Trained) -> None:
     assert "## digits 1" in page
 
 
+def test_a_report_is_a_page_in_the_runs_folder_and_in_mlflow(trained: Trained, tmp_path: Path) -> None:
+    said = here(trained.folder, "report", trained.run.name, "--quick").output
+    page, tracked = trained.run / "report.html", Tracked(trained.root)
+    assert said.endswith(f"Report: {page}\n")
+    assert tracked.download("report.html", tmp_path) == page.read_bytes()
+    ((_, bits),) = tracked.history("test/bpd_elbo_cont_k4")
+    assert f"<b>{bits:.4f} ± " in page.read_text()
+    assert tracked.run.data.tags["git.commit"] in page.read_text()
+    logged = {path for path in tracked.artifacts() if path.startswith("figures/")}
+    assert logged == {f"figures/{path.name}" for path in trained.run.glob("figures/*")}
+
+
 def test_densities_are_compared_only_where_the_true_one_is_known(trained: Trained) -> None:
     found = analysis("density.py", trained.run.name, "--root", str(trained.root))
     assert found.returncode == 2

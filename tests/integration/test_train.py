@@ -28,7 +28,7 @@ from PIL import Image
 
 from ndm import presets
 from ndm.data.manifest import Manifest
-from ndm.tracking import provenance
+from ndm.tracking import metrics, provenance
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
 
@@ -129,6 +129,28 @@ def test_mlflow_has_every_record_once(trained: Trained, results: dict, tracked: 
         assert tracked.history(f"samples/ancestral_nfe20_n64_train1437/{name}") == [(0, mean["value"])]
     final = results["likelihood"]["scores"][0]["bits_per_dim"]["value"]
     assert tracked.history("test/bpd_elbo_cont_k4") == [(0, final)]
+
+
+def test_every_metric_that_is_recorded_is_one_that_is_explained(tracked: Tracked) -> None:
+    keys = tracked.run.data.metrics.keys()
+    assert {"train/bits_per_dim", "time/step_ms", "test/bpd_elbo_cont_k4_se"} <= keys
+    assert [key for key in keys if metrics.find(key) is None] == []
+
+
+def test_mlflow_says_where_to_look_and_shows_the_numbers_as_a_table(
+    results: dict, tracked: Tracked, tmp_path: Path
+) -> None:
+    experiment = tracked.client.get_experiment(tracked.run.info.experiment_id)
+    assert metrics.table() in experiment.tags["mlflow.note.content"]
+    shown = [table["path"] for table in json.loads(tracked.run.data.tags["mlflow.loggedArtifacts"])]
+    assert {"tables/samples.json", "tables/scores.json"} <= {*shown}
+    table = json.loads(tracked.download("tables/scores.json", tmp_path))
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    scored = results["likelihood"]["scores"][0]
+    (first,) = (row for row in rows if (row["estimator"], row["split"]) == ("elbo_cont_k4", "test"))
+    assert first["images"] == 180
+    assert first["bits_per_dim"] == pytest.approx(scored["bits_per_dim"]["value"], rel=1e-12)
+    assert first["standard_error"] == pytest.approx(scored["bits_per_dim"]["error"], rel=1e-12)
 
 
 def test_mlflow_has_the_files(trained: Trained, tracked: Tracked, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def card(
             "",
             *_scores(found),
             *_samples(by_drawing(recorded)),
-            "Pictures of samples over the training are under **Model metrics**, `samples/ema`. Among the artifacts: "
+            "Samples over the training: **Model metrics**, `samples/ema` (move its slider). Among the artifacts are "
             "`tables/` with these numbers, `samples/` with the last samples, `likelihood/` with every image's score, "
             f"and, once `ndm report {results['run']}` was called, `report.html` with comparison and figures.",
             "",

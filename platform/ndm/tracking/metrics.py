@@ -103,7 +103,7 @@ def description() -> str:
         "better) beside its standard error, `…_se`; compare only runs of one `tags.data_hash`. A run's description has "
         "its number with its recipe; `tables/` and `report.html` among its artifacts have paired differences, once "
         "`ndm report RUN OTHER` was called.\n\n"
-        "**What do its samples look like?** Tab *Model metrics* of a run, `samples/ema` over the examples seen; its "
-        "artifacts, `samples/`.\n\n"
+        "**What do its samples look like?** Tab *Model metrics* of a run, `samples/ema`: its slider goes over the "
+        "examples seen. Among its artifacts, `samples/`.\n\n"
         f"{HOW}\n\n{table()}\n\n{WORDS}"
     )
