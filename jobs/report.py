@@ -7,6 +7,7 @@ shown here, too, now or at its end. Short keys:
   store=PLACE            storage.store, where they may be found
 """
 
+import re
 import sys
 from argparse import Namespace
 from functools import partial
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from ndm.cli import job
 from ndm.terminal import Terminal
+
+COMPARISON = "comparison"
+"""What the names of its tables in MLflow begin with."""
 
 
 def main(options: Namespace) -> None:
@@ -52,8 +56,10 @@ def of_runs(root: Path, names: list[str], overrides: list[str], *, quick: bool) 
         spool.artifact(written.page)
         for file in written.figures:
             spool.artifact(file, report.FIGURES)
+        tables.forget(run.folder.path, COMPARISON)
         for number, table in enumerate(written.comparison, 1):
-            tables.record(spool, run.folder.path, f"comparison-{number}", table.columns, table.rows)
+            name = f"{COMPARISON}-{number}-{re.sub(r'[^a-z0-9]+', '-', table.title.lower())}"
+            tables.record(spool, run.folder.path, name, table.columns, table.rows)
     for line in written.left_out:
         terminal.say(f"Left out: {line}")
     terminal.say(f"Report: {written.page}")

@@ -25,7 +25,7 @@ def describe(folder: RunFolder, experiment: Experiment, results: Mapping[str, An
         return
     first = results["likelihood"]["scores"][0]
     wanted = {"experiment": experiment.digest(), "examples_seen": results["examples"], "ema": first.get("ema")}
-    found = scores(folder.likelihood, wanted)
+    found = sorted(scores(folder.likelihood, wanted), key=lambda score: score["estimator"] != first["estimator"])
     spool.tags({NOTE: card(experiment, results, found, spool.recorded)})
     tables.record(spool, folder.path, "scores", COLUMNS, [_row(score) for score in found])
     if drawn := by_drawing(spool.recorded):
@@ -38,13 +38,18 @@ def describe(folder: RunFolder, experiment: Experiment, results: Mapping[str, An
 def _row(score: Mapping[str, Any]) -> list[tables.Cell]:
     bits = score["bits_per_dim"]
     parts = [score[part]["value"] if part in score else None for part in PARTS]
-    whole = [bits["value"], bits["error"], bits["low"], bits["high"]]
-    return [score["estimator"], score["split"], *whole, *parts, score.get("evaluations"), score["images"]]
+    numbers = [bits["value"], bits["error"], bits["low"], bits["high"], *parts, score.get("evaluations")]
+    return [score["estimator"], score["split"], *map(_shown, numbers), score["images"]]
+
+
+def _shown(number: float | None) -> float | None:
+    """As many digits as a cell of MLflow's has room for."""
+    return None if number is None else round(number, 6)
 
 
 def _cells(values: Mapping[str, tuple[float, float]], metrics: Sequence[str]) -> Iterator[float | None]:
     for metric in metrics:
-        yield from values.get(metric, (None, None))
+        yield from map(_shown, values.get(metric, (None, None)))
 
 
 def card(

@@ -98,7 +98,7 @@ def table() -> str:
 def description() -> str:
     """What an experiment of MLflow says of itself: where its answers are."""
     return (
-        "Runs of Neural Diffusion Models, ndm.\n\n"
+        "Which run is better, by how much, and what do its samples look like? Unfold this.\n\n"
         '**Which is better, and by how much?** Sort the runs by `metrics."test/bpd_elbo_cont_k64"` (bits/dim, less is '
         "better) beside its standard error, `…_se`; compare only runs of one `tags.data_hash`. A run's description has "
         "its number with its recipe; `tables/` and `report.html` among its artifacts have paired differences, once "

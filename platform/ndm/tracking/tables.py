@@ -13,6 +13,12 @@ LOGGED = "mlflow.loggedArtifacts"
 Cell = str | int | float | None
 
 
+def forget(run: Path, beginning: str) -> None:
+    """Leave out, from the next record on, the tables whose names begin so; MLflow keeps them as files."""
+    for file in (run / FOLDER).glob(f"{beginning}-*.json"):
+        file.unlink()
+
+
 def record(spool: Spool, run: Path, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """A table in the run's folder, sent with all else that the spool has; a later one of its name takes its place."""
     file = run / FOLDER / f"{name}.json"
