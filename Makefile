@@ -6,7 +6,7 @@ PORT ?= 5000
 # Hundreds of processes import the platform in a test; each would compile it again where the environment forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-part-1 test-part-2 test-part-3 test-part-4 check audit bench ui cluster cluster-down clean
+.PHONY: demo test test-part-1 test-part-2 test-part-3 test-part-4 check audit bench docs ui cluster cluster-down clean
 
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
@@ -35,6 +35,9 @@ audit: ## known vulnerabilities of the tested versions, asked of a service on th
 
 bench: $(VENV)/.installed-bench ## every benchmark; tables go to benchmarks/results
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+docs: $(VENV)/.installed-dev ## the documentation as a site, in build/site; nothing is fetched
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 ui: $(VENV)/.installed ## MLflow on the runs, on this machine only
 	$(BIN)/ndm ui --port $(PORT)
