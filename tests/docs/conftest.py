@@ -1,32 +1,12 @@
-"""Reads the commands and code out of the documentation."""
+"""The pages whose commands are run, and the generator of the site's other pages."""
 
-import re
-from pathlib import Path
+import sys
 
 import pytest
+from commands import REPOSITORY
+from pages import Page
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-class Page:
-    """A Markdown page: its fenced blocks by language ("" for shell commands)."""
-
-    def __init__(self, name: str) -> None:
-        self.text = (REPOSITORY / name).read_text()
-        self.blocks = FENCE.findall(self.text)
-
-    @property
-    def commands(self) -> list[str]:
-        return [line for language, block in self.blocks if not language for line in block.splitlines() if line]
-
-    @property
-    def yaml(self) -> list[str]:
-        return [block for language, block in self.blocks if language == "yaml"]
-
-    @property
-    def python(self) -> list[str]:
-        return [block for language, block in self.blocks if language == "python"]
+sys.path.append(str(REPOSITORY / "docs" / "generate"))
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +32,6 @@ def training() -> Page:
 @pytest.fixture(scope="module")
 def searching() -> Page:
     return Page("docs/search.md")
-
-
-@pytest.fixture(scope="module")
-def contributing() -> Page:
-    return Page("CONTRIBUTING.md")
 
 
 @pytest.fixture(scope="module")

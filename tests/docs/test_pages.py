@@ -1,0 +1,153 @@
+"""What every page has in common: its commands are such, its code is run by a test, its links lead somewhere."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from commands import REPOSITORY, here
+from pages import PAGES, Page
+
+from ndm import cli, presets
+from ndm.data import sources
+from ndm.likelihood.estimators import valid_name
+
+RUN_BY = {
+    "docs/api.md": "test_readme.py",
+    "docs/samplers.md": "../contract/test_samplers.py",
+    "docs/search.md": "test_readme.py",
+    "docs/tutorials/first-transform.md": "test_first_transform.py",
+    "docs/tutorials/search.md": "test_pages.py",
+}
+"""Pages with blocks of Python or YAML, and the test that runs them."""
+COMMAND = re.compile(r"(?:^|\s)(?:ndm|cluster/slurm/ndm\.sbatch) ((?:[a-z]+) .*)$")
+"""`ndm VERB ...`, also as an argument of what runs it elsewhere."""
+ON_EXPERIMENTS = ("train", "prepare")
+ON_RUNS = ("evaluate", "sample", "export")
+FILE = re.compile(r"(?<![\w/.-])((?:cluster|analysis|jobs|tests|benchmarks)/[\w./-]*\w)")
+
+
+def every() -> list[Page]:
+    return [Page(name) for name in PAGES]
+
+
+def commands() -> list[str]:
+    """The distinct `VERB ...` of all pages."""
+    found = [COMMAND.search(line) for page in every() for line in (*page.commands, *page.shown)]
+    return sorted({match[1] for match in found if match})
+
+
+@cache
+def said_of(verb: str) -> str:
+    """The help of a verb, with the switches that a submission takes."""
+    return here(REPOSITORY, verb, "--help").output + "--address --queue --detach"
+
+
+def short(verb: str) -> dict[str, str]:
+    """The short keys of a verb, out of its script."""
+    tree = ast.parse((REPOSITORY / "jobs" / f"{verb}.py").read_text())
+    found = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "SHORT"]
+    return ast.literal_eval(found[0]) if found else {}
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_is_one_that_the_verb_takes(command: str) -> None:
+    verb, *words = shlex.split(command)
+    assert verb in cli.verbs()
+    switches = [word for word in words if word.startswith("-")]
+    assert [switch for switch in switches if switch not in said_of(verb)] == []
+    overrides = [cli.in_full(word, short(verb)) for word in words if "=" in word and not word.startswith("http")]
+    if verb not in (*ON_EXPERIMENTS, *ON_RUNS):
+        return
+    target = words[0].partition("@")[0]
+    experiment = target if target in presets.names() else "digits-tiny"
+    assert verb in ON_RUNS or experiment == target or target.endswith(".yaml")
+    asked = presets.load(experiment, overrides)
+    assert all(valid_name(name) for name in asked.evaluation.estimators)
+    assert isinstance(asked.data, sources.SourceConfig)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_names_is_there(page: str) -> None:
+    """Files of the project in its commands, and targets of make."""
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    for command in Page(page).commands:
+        assert [file for file in FILE.findall(command) if not (REPOSITORY / file).exists()] == []
+        if command.startswith("make "):
+            assert command.split()[1] in targets
+
+
+def test_blocks_of_code_are_run_by_a_test() -> None:
+    assert {page.name for page in every() if page.python or page.yaml} == RUN_BY.keys()
+    for page, test in RUN_BY.items():
+        assert Path(page).name in (REPOSITORY / "tests" / "docs" / test).read_text() or test == "test_readme.py"
+
+
+def test_the_search_of_the_tutorial_asks_its_question(tmp_path: Path) -> None:
+    page = Page("docs/tutorials/search.md")
+    (block,) = page.yaml
+    (tmp_path / "my-question.yaml").write_text(block)
+    said = here(tmp_path, "search", str(tmp_path / "my-question.yaml"), "--dry-run").output
+    points = re.findall(r"^# +\d+ (.*): ([\d.]+) times its step; rungs at (\d+)$", said, re.MULTILINE)
+    assert [point for point, _, _ in points] == [
+        *("linear, scale", "linear, residual", "learned, identity", "learned, scale", "learned, residual"),
+    ]
+    assert dict((point, (times, examples)) for point, times, examples in points)["linear, residual"] == ("2.26", "4480")
+    assert "4480 for the residual network, whose step costs 2.26 times" in page.text
+
+
+def templates() -> Iterator[str]:
+    """Every string of the program, with … where values go in."""
+    for folder in ("platform", "jobs", "analysis"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    yield "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value.replace("%s", "…")
+
+
+def test_every_sentence_of_the_page_on_mistakes_is_in_the_program() -> None:
+    """By its parts between what changes: they follow each other in one string."""
+    said = set(templates())
+    wanted = re.findall(r"^### (.*)$", Page("docs/troubleshooting.md").text, re.MULTILINE)
+    assert len(wanted) >= 25
+    assert [sentence for sentence in wanted if not any(found_in(sentence, template) for template in said)] == []
+
+
+def found_in(sentence: str, template: str) -> bool:
+    """Whether the parts of a sentence between … are in a template, in order; a part of two letters says nothing."""
+    at = 0
+    for part in (part.strip() for part in sentence.split("…")):
+        if part and (at := template.find(part, at)) < 0:
+            return False
+        at += len(part)
+    return template.count("…") >= sentence.strip("…. ").count("…")
+
+
+def test_a_sentence_that_was_changed_is_missed() -> None:
+    assert found_in("There is no experiment …: …", "There is no experiment …: …")
+    assert not found_in("There is no experiment …: …", "There is no preset …: …")
+    assert not found_in("needs … of …", "needs 3 of …")
+
+
+def generated() -> set[str]:
+    """Pages of the site that are made when it is built."""
+    import notebooks
+    from variants import FAMILIES, INDEX
+
+    from ndm.registry import kinds
+
+    made = {INDEX} | {uri for uri, _ in notebooks.pages()}
+    return made | {family.uri(kind) for family in FAMILIES for kind in kinds(family.package)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path, made = REPOSITORY / page, {REPOSITORY / "docs" / uri for uri in generated()}
+    for target in re.findall(r"\]\((?!http)([^)#]+)", Page(page).text):
+        there = (path.parent / target).resolve()
+        assert there.exists() or there in made, target
