@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.picture import COLOURS, MARKERS, PALE, Picture, canvas
-from analysis.run import Run, labels, of_one_data
-from ndm.errors import UserError
+from analysis.picture import PALE, Picture, canvas, look, styled
+from analysis.run import Run, labels, of_one_data, weights_of
 from ndm.heads import DriftHead
 from ndm.likelihood.statistics import Mean, mean, paired
 
@@ -21,7 +20,7 @@ SPLIT = "test"
 
 def estimators(steps: Sequence[int], draws: int) -> list[str]:
     """Names for each T, every step once where there are at most `draws`, and for continuous time."""
-    return [f"elbo_T{T}" if T <= draws else f"elbo_T{T}_k{draws}" for T in steps] + [f"elbo_cont_k{draws}"]
+    return [f"elbo_T{T}" if draws >= T else f"elbo_T{T}_k{draws}" for T in steps] + [f"elbo_cont_k{draws}"]
 
 
 def bounds(run: Run, *, images: int, draws: int, steps: Sequence[int], seed: int) -> Tensor:
@@ -31,6 +30,7 @@ def bounds(run: Run, *, images: int, draws: int, steps: Sequence[int], seed: int
     return torch.stack([run.model.likelihood(raw, name, seed=seed).bits_per_dim.cpu() for name in names])
 
 
+@styled
 def draw(
     runs: Sequence[Run], *, images: int = 64, draws: int = 64, steps: Sequence[int] = STEPS, seed: int = 1
 ) -> Picture | None:
@@ -42,8 +42,6 @@ def draw(
         UserError: the runs are on different data, or one has no weights.
     """
     manifest = of_one_data(runs)
-    if len(runs) > len(COLOURS):
-        raise UserError(f"{len(runs)} runs are too many lines for one picture; choose {len(COLOURS)} at most.")
     fit = [run for run in runs if not isinstance(run.model.objective.model.head, DriftHead)]
     if not fit:
         return None
@@ -62,7 +60,7 @@ def draw(
     _guide(excess, steps, excesses)
     levels.set_ylabel("bound, bits/dim")
     excess.set_ylabel("above continuous time, bits/dim")
-    levels.legend(fontsize=8, frameon=False)
+    levels.legend(fontsize=8)
     if len(fit) > 1:
         axes[0, 2].axhline(0, color=PALE, lw=1, zorder=0)
         axes[0, 2].set_ylabel(f"above {names[0]}, bits/dim")
@@ -78,12 +76,12 @@ def _line(axis: Any, i: int, of: int, means: Sequence[Mean], steps: Sequence[int
     ends = [*steps, steps[-1] * 3][: len(means)]
     aside = [at * 1.04 ** (i - (of - 1) / 2) for at in ends]  # so that bars do not hide each other
     values, errors = [m.value for m in means], [m.error for m in means]
-    style = {"color": COLOURS[i], "marker": MARKERS[i], "ms": 4, "lw": 1.2, "capsize": 2, "label": label}
+    style = {**look(i), "ms": 4, "lw": 1.2, "capsize": 2, "label": label}
     axis.set_xscale("log")
     axis.errorbar(aside, values, errors, **style)
     trained = [*steps, None].index(own) if own in (*steps, None) else None
     if trained is not None and trained < len(values):
-        axis.plot(aside[trained], values[trained], "o", ms=10, mfc="none", mec=COLOURS[i])
+        axis.plot(aside[trained], values[trained], "o", ms=10, mfc="none", mec=look(i)["color"])
     marks = [str(T) for T in steps] + ["∞"]
     axis.set_xticks(ends, marks[: len(ends)], fontsize=8)
     axis.minorticks_off()
@@ -98,7 +96,7 @@ def _guide(axis: Any, steps: Sequence[int], excesses: Tensor) -> None:
     axis.minorticks_off()
     level = float(excesses[:, -1].mean()) * steps[-1]
     axis.plot(steps, [level / T for T in steps], color=PALE, lw=1, ls="--", zorder=0, label="1/T")
-    axis.legend(fontsize=8, frameon=False)
+    axis.legend(fontsize=8)
 
 
 def _caption(runs: Sequence[Run], steps: Sequence[int], draws: int, images: int, seed: int, left_out: list[str]) -> str:
@@ -109,7 +107,7 @@ def _caption(runs: Sequence[Run], steps: Sequence[int], draws: int, images: int,
         "Bars are one standard error over the images, on the left of the bits/dim themselves, else of the differences "
         "on the same images and noise.",
         "A ring is the process that the run was trained as.",
-        f"Weights after {', '.join(f'{run.model.about.position} ({run.name})' for run in runs)} examples.",
+        weights_of(runs),
     ]
     if left_out:
         said.append(f"Without {', '.join(left_out)}: a head that estimates a drift has no discrete bound.")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.picture import Picture, canvas
-from analysis.run import Run, labels, of_one_data
+from analysis.picture import PALE, Picture, canvas, styled
+from analysis.run import Run, labels, of_one_data, weights_of
 from analysis.tiles import are_images, show
 from ndm.errors import UserError
 from ndm.randomness import Stream
@@ -22,6 +22,7 @@ POINTS = 40
 """2-D points for each image that there would be."""
 
 
+@styled
 def draw(
     runs: Sequence[Run], *, count: int = 12, seed: int = 0, sampler: Mapping[str, Any] = SAMPLER
 ) -> Picture | None:
@@ -49,7 +50,9 @@ def draw(
         z = Stream(seed, "sample/z_1").normal(0, POINTS * count, (2,))
         direction = torch.atan2(z[:, 1], z[:, 0])
         for axis, name, (raw, _) in zip(axes[0], names, drawn, strict=True):
-            axis.scatter(*raw.T, c=direction, cmap="twilight", vmin=-math.pi, vmax=math.pi, s=5, lw=0)
+            axis.scatter(
+                *raw.T, c=direction, cmap="twilight", vmin=-math.pi, vmax=math.pi, s=7, lw=0.3, edgecolors=PALE
+            )
             axis.set(title=name, aspect="equal")
             axis.set_xlabel("$x_1$")
         axes[0, 0].set_ylabel("$x_2$")
@@ -68,11 +71,11 @@ def _samples(run: Run, count: int, seed: int, sampler: Mapping[str, Any]) -> tup
 def _caption(runs: Sequence[Run], sampler: Mapping[str, Any], images: bool, seed: int, own: Sequence[str]) -> str:
     keys = ", ".join(f"{key} {value}" for key, value in sampler.items() if value is not None)
     said = [
-        f"Samples from the same latents (seed {seed}), by the sampler {keys}, with averaged weights.",
+        f"Samples from the same latents (seed {seed}), by the sampler {keys}.",
         "A column is one latent, numbered above."
         if images
         else "The colour is the direction of the latent that a point was drawn from.",
-        "Examples seen: " + ", ".join(f"{run.model.about.position} ({run.name})" for run in runs) + ".",
+        weights_of(runs),
     ]
     if own:
         said.append(f"Drawn by their own samplers, as this one is not for them: {', '.join(own)}.")

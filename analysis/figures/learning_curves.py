@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.ticker import EngFormatter
 
-from analysis.picture import COLOURS, MARKERS, Picture, canvas
+from analysis.picture import Picture, canvas, look, styled
 from analysis.run import Run, of_one_data
 from analysis.seeds import Repeated, band, repeated
-from ndm.errors import UserError
 from ndm.evaluation.cost import cost_of
 
 METRICS = {"train/bits_per_dim": "train", "validation/bits_per_dim": "validation"}
@@ -15,6 +14,7 @@ WARM = 0.1
 """Share of a training whose values may lie above the picture: a model at its start is worse by orders of magnitude."""
 
 
+@styled
 def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
     """A line for each experiment; runs that differ in nothing but `seed` are one, with a band from least to most.
 
@@ -26,8 +26,6 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
     if not any(metric in run.curves for run in runs for metric in METRICS):
         return None
     manifest, groups = of_one_data(runs), repeated(runs)
-    if len(groups) > len(COLOURS):
-        raise UserError(f"{len(groups)} experiments are too many lines for one picture; choose {len(COLOURS)} at most.")
     figure, axes = canvas(1, len(METRICS), sharex=True, sharey=True)
     tops: list[float] = []
     for axis, (metric, split) in zip(axes[0], METRICS.items(), strict=True):
@@ -35,10 +33,10 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
             if (found := band(group.runs, metric)) is None:
                 continue
             x = found.examples.double() * (_flops(group) if compute else 1)
-            marks = {"marker": MARKERS[i], "ms": 5, "mfc": "none", "markevery": (i, max(1, len(x) // 8))}
-            axis.plot(x, found.mean, color=COLOURS[i], lw=1.4, label=group.label, **marks)
+            marks = {"ms": 5, "mfc": "none", "markevery": (i, max(1, len(x) // 8))}
+            axis.plot(x, found.mean, lw=1.4, label=group.label, **look(i), **marks)
             if len(group.runs) > 1:
-                axis.fill_between(x, found.low, found.high, color=COLOURS[i], alpha=0.2, linewidth=0)
+                axis.fill_between(x, found.low, found.high, color=look(i)["color"], alpha=0.2, linewidth=0)
             tops.append(float(found.high[found.examples >= WARM * found.examples[-1]].max()))
         axis.set_xlabel("training compute, FLOP" if compute else "examples seen")
         axis.set_title(split)
@@ -47,7 +45,7 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
     low, _ = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(low, max(tops) + 0.05 * (max(tops) - low))
     axes[0, 0].set_ylabel("bound, bits/dim")
-    axes[0, 0].legend(fontsize=8, frameon=False)
+    axes[0, 0].legend(fontsize=8)
     name = "learning-curves" + ("-by-compute" if compute else "")
     return Picture(name, figure, f"{_caption(groups, compute)} Data: {manifest.name} {manifest.version}.")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from analysis.picture import COLOURS, Picture, canvas
+from analysis.picture import COLOURS, Picture, canvas, styled
 from analysis.run import Run
 from analysis.tiles import are_images, show
 from ndm.quality.distances import squared_distances
@@ -25,8 +25,8 @@ class Nearest(NamedTuple):
 
     distances: Tensor
     """Euclidean, [Q, K] float64; pixels count from 0 to 1."""
-    index: Tensor
-    """Their rows in the train split, [Q, K]."""
+    rows: Tensor
+    """Their places in the train split, [Q, K]."""
 
 
 def nearest(run: Run, points: Tensor, *, most: int = MOST, block: int = BLOCK, neighbours: int = NEIGHBOURS) -> Nearest:
@@ -42,12 +42,13 @@ def nearest(run: Run, points: Tensor, *, most: int = MOST, block: int = BLOCK, n
         some = _coordinates(run.rows("train", start, min(start + block, total)), levels)
         index = torch.arange(start, start + len(some)).expand(len(points), -1)
         distances = torch.cat([found.distances, squared_distances(queries, some).sqrt()], 1)
-        index = torch.cat([found.index, index], 1)
+        index = torch.cat([found.rows, index], 1)
         kept = distances.argsort(dim=1, stable=True)[:, :neighbours]
         found = Nearest(distances.gather(1, kept), index.gather(1, kept))
     return found
 
 
+@styled
 def draw(run: Run, *, count: int = 8, samples: int = 64, most: int = MOST, seed: int = 0) -> Picture | None:
     """The `count` of `samples` that are nearest to training images, beside those; and all distances, with the test's.
 
@@ -66,14 +67,14 @@ def draw(run: Run, *, count: int = 8, samples: int = 64, most: int = MOST, seed:
     axis = axes[0, -1]
     kinds = (("samples", of_samples, "-"), ("test images" if images else "test points", of_test, "--"))
     for i, (name, found, line) in enumerate(kinds):
-        axis.ecdf(found.distances[:, 0].numpy(), color=COLOURS[i], ls=line, lw=1.6, label=f"{len(found.index)} {name}")
+        axis.ecdf(found.distances[:, 0].numpy(), color=COLOURS[i], ls=line, lw=1.6, label=f"{len(found.rows)} {name}")
     unit = " (pixels from 0 to 1)" if manifest.levels else ""
     axis.set(xlabel=f"L2 to the nearest training example{unit}", ylabel="share that is at least as near")
     axis.set_xlim(left=0)
-    axis.legend(fontsize=8, frameon=False, loc="upper left")
+    axis.legend(fontsize=8, loc="lower right")
     if images:
         chosen = of_samples.distances[:, 0].argsort(stable=True)[:count]
-        neighbours = [_rows(run, of_samples.index[chosen, k]) for k in range(of_samples.index.shape[1])]
+        neighbours = [_rows(run, of_samples.rows[chosen, k]) for k in range(of_samples.rows.shape[1])]
         texts = [f"{float(of_samples.distances[i, 0]):.2f}" for i in chosen]
         rows = ["sample", *(f"nearest {k + 1}" if k else "nearest" for k in range(len(neighbours)))]
         show(axes[0, 0], torch.stack([drawn[chosen], *neighbours]), manifest.levels, rows=rows, columns=texts)
@@ -99,7 +100,7 @@ def _caption(
     nearer = int((ours < test.min()).sum())
     which = f"all {all_of_them}" if looked_at == all_of_them else f"the first {looked_at} of {all_of_them} (shuffled)"
     said = [
-        f"How near {len(ours)} samples of {run.name} (seed {seed}, its own sampler, averaged weights) are to {which} "
+        f"How near {len(ours)} samples of {run.name} (seed {seed}, its own sampler, {run.weights}) are to {which} "
         f"training examples, and how near the first {len(test)} examples of the test split are to them: medians "
         f"{float(ours.median()):.3g} and {float(test.median()):.3g}.",
         f"{nearer} of the samples are nearer than the nearest test example ({float(test.min()):.3g}).",
@@ -108,6 +109,6 @@ def _caption(
     if images:
         said.append(
             f"Left: the {min(count, len(ours))} samples that are nearest to a training image, and below each the "
-            f"{of_samples.index.shape[1]} nearest ones."
+            f"{of_samples.rows.shape[1]} nearest ones."
         )
     return " ".join(said)

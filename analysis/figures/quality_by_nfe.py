@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.ticker import ScalarFormatter
 from torch import Tensor
 
-from analysis.picture import COLOURS, MARKERS, PALE, Picture, canvas
+from analysis.picture import COLOURS, MARKERS, PALE, Picture, canvas, styled
 from analysis.run import Run
 from ndm.errors import UserError
 from ndm.likelihood.statistics import Mean
@@ -50,9 +50,9 @@ class Quality(NamedTuple):
     """Samplers that are not for this model."""
 
 
-def quality(run: Run, *, count: int, nfe: Sequence[int], seed: int) -> Quality:
-    """Distances of `count` samples of a seed from at most MOST images of the train split."""
-    reference = run.rows(SPLIT, 0, MOST)
+def quality(run: Run, *, count: int, nfe: Sequence[int], images: int, seed: int) -> Quality:
+    """Distances of `count` samples of a seed from the first `images` of the train split."""
+    reference = run.rows(SPLIT, 0, images)
     found: dict[str, dict[int, dict[str, Mean]]] = {}
     without: list[str] = []
     for name, (keys, per_step) in SAMPLERS.items():
@@ -69,13 +69,14 @@ def quality(run: Run, *, count: int, nfe: Sequence[int], seed: int) -> Quality:
     )
 
 
-def draw(run: Run, *, count: int = 128, nfe: Sequence[int] = NFE, seed: int = 0) -> Picture | None:
+@styled
+def draw(run: Run, *, count: int = 128, nfe: Sequence[int] = NFE, images: int = MOST, seed: int = 0) -> Picture | None:
     """Two distances by evaluations of the network, a line a sampler, and where real data lie. None without samplers.
 
     Raises:
         UserError: fewer than 30 samples, or the run has no weights.
     """
-    found = quality(run, count=count, nfe=nfe, seed=seed)
+    found = quality(run, count=count, nfe=nfe, images=images, seed=seed)
     if not found.found:
         return None
     figure, axes = canvas(1, len(PANELS), size=(4.8, 3.6))
@@ -95,7 +96,7 @@ def draw(run: Run, *, count: int = 128, nfe: Sequence[int] = NFE, seed: int = 0)
     axes[0, 0].set_yscale("log")
     axes[0, 0].yaxis.set(major_formatter=ScalarFormatter(), minor_formatter=ScalarFormatter())
     axes[0, 1].set_yscale("symlog", linthresh=max(abs(values["mmd_squared_pixels"].value) for values in found.real))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return Picture("quality-by-nfe", figure, _caption(run, found, count, seed))
 
 
@@ -114,7 +115,7 @@ def _caption(run: Run, found: Quality, count: int, seed: int) -> str:
     grids = ", ".join(f"{name} on {keys['grid']}" for name, (keys, _) in SAMPLERS.items() if name in found.found)
     size = min(count, found.reference // 2)
     said = [
-        f"{count} samples of {run.name} for each mark, averaged weights, the same latents (seed {seed}), against "
+        f"{count} samples of {run.name} for each mark, {run.weights}, the same latents (seed {seed}), against "
         f"{found.reference} images of the {SPLIT} split.",
         f"The band reaches from the least to the most of {REAL} random sets of {size} of those images against the "
         "others: samples in it cannot be told from data so.",

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis.picture import Picture, canvas
+from analysis.picture import Picture, canvas, styled
 from analysis.run import Run
 from analysis.tiles import are_images, show
 from ndm.errors import UserError
@@ -47,6 +47,7 @@ def first_tiles(path: Path, shape: tuple[int, ...], total: int, count: int) -> T
     return torch.stack([small[:, top : top + height, left : left + width] for top, left in corners])
 
 
+@styled
 def draw(run: Run, *, count: int = 12, most: int = MOST) -> Picture | None:
     """A row of images for each recorded picture; of points of the plane the pictures themselves, beside each other.
 
@@ -72,7 +73,7 @@ def draw(run: Run, *, count: int = 12, most: int = MOST) -> Picture | None:
         for axis, text, (_, path) in zip(axes[0], texts, found, strict=True):
             with Image.open(path) as picture:
                 axis.imshow(np.asarray(picture.convert("RGB")))
-            axis.set(title=text)
+            axis.set_title(text, fontsize=8)
             axis.axis("off")
         figure.suptitle("examples seen", fontsize=9)
     return Picture("samples-over-training", figure, _caption(run, len(found)))
@@ -82,6 +83,6 @@ def _caption(run: Run, pictures: int) -> str:
     sampler = run.experiment.sampler.model_dump()
     keys = ", ".join(f"{key} {value}" for key, value in sampler.items() if value is not None)
     return (
-        f"Samples of {run.name} as its training went on: {pictures} of the pictures that it recorded, with the averaged "
-        f"weights of the time, by its own sampler ({keys}). The latents are the same in each."
+        f"Samples of {run.name} as its training went on: {pictures} of the pictures that it recorded, with the "
+        f"averaged weights of the time, by its own sampler ({keys}). The latents are the same in each."
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from analysis.picture import COLOURS, INK, MARKERS, PALE, Picture, canvas
+from analysis.picture import COLOURS, INK, MARKERS, PALE, Picture, canvas, styled
 from analysis.run import Run
 from ndm.heads import DriftHead
 from ndm.likelihood.estimators import Ode, estimator
@@ -23,7 +23,8 @@ from ndm.training import numerics
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
 TIGHTER = 100
 """By which a tolerance is divided for the estimate."""
-TRUE = 1e-8
+EXACT = 1e-8
+"""The tolerance in float64 of what is taken for the truth."""
 SPLIT = "test"
 
 
@@ -33,20 +34,19 @@ class Calibration(NamedTuple):
     reported: Tensor
     """The solver's own estimate of its error, [T, N]."""
     true: Tensor
-    """Its error against the solution at the tolerance TRUE in float64, [T, N]."""
+    """Its error against the solution in float64, [T, N]."""
     evaluations: Tensor
     """Of the field, [T, N]."""
     nats: Tensor
-    """-ln p at the tolerance TRUE in float64, [N]."""
+    """-ln p by the solution in float64, [N]."""
 
 
-def calibration(run: Run, *, images: int, tolerances: Sequence[float], seed: int) -> Calibration:
-    """Of the test images 1 .. `images`, by the estimator `ode`; image 0 is solved twice by any of its callers."""
+def calibration(run: Run, *, images: int, tolerances: Sequence[float], exact: float, seed: int) -> Calibration:
+    """Of the test images 1 .. `images`, by the estimator `ode`; `exact` is the tolerance in float64. Image 0 is solved twice by any of its callers."""
     objective = run.model.objective
     asked = estimator("ode", objective, draws=1, tolerance=1.0)
     assert isinstance(asked, Ode)
-    raw = run.rows(SPLIT, 1, images + 1).to(next(objective.parameters()).device)
-    x = objective.model.decoder.encode(raw)
+    x = run.encoded(SPLIT, 1, images + 1)
 
     def solved(model: Model, x: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         settings = asked.settings.model_copy(update={"tolerance": tolerance, "check": len(x) + 1})
@@ -54,7 +54,7 @@ def calibration(run: Run, *, images: int, tolerances: Sequence[float], seed: int
             found = ode_nats(model, x, 1, seed=seed, settings=settings)
         return found.nats.cpu(), found.evaluations.cpu()
 
-    tight, _ = solved(copy.deepcopy(objective.model).double(), x.double(), TRUE)
+    tight, _ = solved(copy.deepcopy(objective.model).double(), x.double(), exact)
     wanted = {tolerance / by for tolerance in tolerances for by in (1, TIGHTER)}
     by_tolerance = {f"{tolerance:.3g}": solved(objective.model, x, tolerance) for tolerance in sorted(wanted)}
     rows = [(by_tolerance[f"{t:.3g}"], by_tolerance[f"{t / TIGHTER:.3g}"][0]) for t in tolerances]
@@ -66,14 +66,17 @@ def calibration(run: Run, *, images: int, tolerances: Sequence[float], seed: int
     )
 
 
-def draw(run: Run, *, images: int = 6, tolerances: Sequence[float] = TOLERANCES, seed: int = 1) -> Picture | None:
+@styled
+def draw(
+    run: Run, *, images: int = 6, tolerances: Sequence[float] = TOLERANCES, exact: float = EXACT, seed: int = 1
+) -> Picture | None:
     """Left: reported against true error, a mark an image. Middle: both by tolerance. Right: evaluations by tolerance.
 
     None for a head that estimates a drift, which has no ODE.
     """
     if isinstance(run.model.objective.model.head, DriftHead):
         return None
-    found = calibration(run, images=images, tolerances=tolerances, seed=seed)
+    found = calibration(run, images=images, tolerances=tolerances, exact=exact, seed=seed)
     dimensions = run.manifest.dimensions
     reported, true = (bits_per_dim(part.abs(), dimensions) for part in (found.reported, found.true))
     figure, axes = canvas(1, 3, size=(4.0, 3.4))
@@ -85,17 +88,17 @@ def draw(run: Run, *, images: int = 6, tolerances: Sequence[float] = TOLERANCES,
     ends = [float(torch.cat([true, reported]).min()) / 2, float(torch.cat([true, reported]).max()) * 2]
     each.plot(ends, ends, color=PALE, lw=1, zorder=0)
     each.set(xlabel="true error, bits/dim", ylabel="reported error, bits/dim", xlim=ends, ylim=ends, aspect="equal")
-    each.legend(title="tolerance", fontsize=8, frameon=False)
+    each.legend(title="tolerance", fontsize=8)
     spread = mean(bits_per_dim(found.nats, dimensions)).error
     _by_tolerance(errors, tolerances, true, 0, "true", ms=9, mfc="none")
     _by_tolerance(errors, tolerances, reported, 1, "reported", ms=4, ls="--")
     errors.axhline(spread, color=INK, lw=1, ls=":", label=f"standard error of these {len(found.nats)} images")
     errors.set(yscale="log", xlabel="tolerance", ylabel="mean absolute error, bits/dim")
-    errors.legend(fontsize=8, frameon=False)
+    errors.legend(fontsize=8)
     _by_tolerance(cost, tolerances, found.evaluations, 2, "", ms=5)
     cost.set(xlabel="tolerance", ylabel="evaluations of the field an image")
     cost.set_ylim(bottom=0)
-    return Picture("solver-calibration", figure, _caption(run, found, reported, true, tolerances, seed))
+    return Picture("solver-calibration", figure, _caption(run, found, reported, true, tolerances, exact, seed))
 
 
 def _by_tolerance(axis: Any, tolerances: Sequence[float], values: Tensor, i: int, label: str, **style: Any) -> None:
@@ -106,7 +109,7 @@ def _by_tolerance(axis: Any, tolerances: Sequence[float], values: Tensor, i: int
 
 
 def _caption(
-    run: Run, found: Calibration, reported: Tensor, true: Tensor, tolerances: Sequence[float], seed: int
+    run: Run, found: Calibration, reported: Tensor, true: Tensor, tolerances: Sequence[float], exact: float, seed: int
 ) -> str:
     asked = estimator("ode", run.model.objective, draws=1, tolerance=1.0).name
     told = ", ".join(
@@ -114,9 +117,9 @@ def _caption(
         for r, t, tolerance in zip(reported, true, tolerances, strict=True)
     )
     return (
-        f"The solver of the ODE likelihood ({asked}) on the test images 1 to {len(found.nats)} of {run.name}, noise of seed "
-        f"{seed}, averaged weights. Reported error: nats at a tolerance less nats at a hundredth of it, as ndm evaluate "
-        f"records it. True error: against float64 at tolerance {TRUE:g}, same noise. Left: a mark an image; on the line "
-        f"the two are equal. Mean reported over mean true error: {told}. Lines on the right are means over the images, "
-        "small dots are images."
+        f"The solver of the ODE likelihood ({asked}) on the test images 1 to {len(found.nats)} of {run.name}, noise of "
+        f"seed {seed}, {run.weights}. Reported error: nats at a tolerance less nats at a hundredth of it, as ndm "
+        f"evaluate records it. True error: against float64 at tolerance {exact:g}, same noise. Left: a mark an image; "
+        f"on the line the two are equal. Mean reported over mean true error: {told}. Other lines are means over the "
+        "images, small dots are images."
     )
