@@ -15,7 +15,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 75rem; 
 figure {{ margin: 0 0 2.5rem; overflow-x: auto }} caption {{ font-weight: 600; text-align: left; padding: .5rem 0 }}
 table {{ border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }}
 th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
-td {{ white-space: nowrap }} tbody th {{ font-weight: 400 }} figcaption {{ color: #52606d; font-size: .87rem }}
+td, tbody th {{ white-space: nowrap }} tbody th {{ font-weight: 400 }}
+figcaption {{ color: #52606d; font-size: .87rem }}
 figcaption p {{ max-width: 62rem }}
 </style></head><body>
 {body}</body></html>

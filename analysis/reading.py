@@ -23,13 +23,13 @@ def reading(split: Split) -> list[str]:
     for label in labels:
         tested = {run: each for (of, run), each in every.items() if of == label}
         if tested:
-            start = f"By `{label}`, against `{split.baseline.name}`"
-            found.append(f"{start}: {_said(tested, 'lower is', 'higher is')}. {_corrected(len(tested))}")
+            start = f"By `{label}`, against `{split.baseline.name}`, bits/dim are"
+            found.append(f"{start} {_said(tested)}. {_corrected(len(tested))}")
     for label in labels[1:]:
         tested = _gaps(split, common, label)
         if tested:
-            start = f"`{label}` less the bound `{common}` of the same weights, which is another model"
-            found.append(f"{start}: {_said(tested, 'lower for', 'higher for')}. {_corrected(len(tested))}")
+            start = f"Against the bound `{common}` of the same weights, which is another model, `{label}` is"
+            found.append(f"{start} {_said(tested)}. {_corrected(len(tested))}")
         found += _reversals(split, common, label)
     return [*found, *_price(split), *_seeds(split)]
 
@@ -39,8 +39,8 @@ def _ode(split: Split) -> list[str]:
     return [ODE] if ODE in known else known[:1]
 
 
-def _said(tested: Tested, lower: str, higher: str) -> str:
-    """Which are lower, which higher, and of which no difference is seen."""
+def _said(tested: Tested) -> str:
+    """Which are lower, which higher, and of which neither is seen."""
 
     def named(chosen: Iterable[str]) -> str:
         return ", ".join(
@@ -49,9 +49,9 @@ def _said(tested: Tested, lower: str, higher: str) -> str:
 
     decided = {run: p <= LEVEL for run, (_, p) in tested.items()}
     parts = [
-        (lower, [run for run in tested if decided[run] and tested[run][0].mean.value < 0]),
-        (higher, [run for run in tested if decided[run] and tested[run][0].mean.value > 0]),
-        ("no difference is seen for", [run for run in tested if not decided[run]]),
+        ("lower for", [run for run in tested if decided[run] and tested[run][0].mean.value < 0]),
+        ("higher for", [run for run in tested if decided[run] and tested[run][0].mean.value > 0]),
+        ("not seen to differ for", [run for run in tested if not decided[run]]),
     ]
     return "; ".join(f"{words} {named(chosen)}" for words, chosen in parts if chosen)
 
@@ -79,7 +79,7 @@ def _reversals(split: Split, first: str, second: str) -> Iterator[str]:
         yield f"The two disagree on `{run}`: it is below {others} by `{first}`, and above by `{second}`."
 
 
-def _below(split: Split, label: str) -> set[tuple[str, str]]:
+def _below(split: Split, label: str) -> list[tuple[str, str]]:
     """Pairs of runs of which the first has significantly fewer bits, corrected for the number of pairs."""
     scores = {run.name: split.scores[run.name][label] for run in split.ranked if label in split.scores[run.name]}
     pairs = {
@@ -87,10 +87,10 @@ def _below(split: Split, label: str) -> set[tuple[str, str]]:
         for a, b in permutations(scores, 2)
         if a < b and scores[a].identity == scores[b].identity
     }
-    found = set[tuple[str, str]]()
+    found = list[tuple[str, str]]()
     for ((a, b), each), p in zip(pairs.items(), holm([each.p for each in pairs.values()]), strict=True):
         if p <= LEVEL:
-            found.add((a, b) if each.mean.value < 0 else (b, a))
+            found.append((a, b) if each.mean.value < 0 else (b, a))
     return found
 
 

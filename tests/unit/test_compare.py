@@ -388,8 +388,8 @@ def test_the_reading_says_what_the_tests_say(runs: list[Run]) -> None:
     p = [stats.ttest_rel(values, BASE).pvalue for values in (BETTER, WORSE)]
     sentences = reading(split)
     assert sentences[0] == (
-        "By `elbo_cont_k64`, against `base`: lower is `better` (-0.1000 ± 0.0041, p = "
-        f"{2 * p[0]:.2g}); no difference is seen for `worse` (+0.3000 ± 0.1080, p = {p[1]:.2g}). "
+        "By `elbo_cont_k64`, against `base`, bits/dim are lower for `better` (-0.1000 ± 0.0041, p = "
+        f"{2 * p[0]:.2g}); not seen to differ for `worse` (+0.3000 ± 0.1080, p = {p[1]:.2g}). "
         "p is corrected for 2 comparisons."
     )
     assert any(
@@ -430,7 +430,7 @@ def test_the_page_of_results_has_every_finished_run_of_every_root_once(runs: lis
     digits, toy = page.split("## digits 1\n")[1].split("## rings 1-20000\n")
     assert "| base | elbo_cont_k64 | 2.5000 ± 0.6455 |" in digits
     assert "| base | ode_tn_k1_h1 | 2.8000 ± " in digits
-    assert "- By `elbo_cont_k64`, against `base`:" in digits
+    assert "- By `elbo_cont_k64`, against `base`, bits/dim are " in digits
     assert "`ndm train digits-ndm seed=3`" in digits
     assert "Paired" not in toy
     assert "| toy | elbo_cont_k64 | 2.5000 ± 0.6455 |" in toy
