@@ -60,7 +60,7 @@ def draw(
     _guide(excess, steps, excesses)
     levels.set_ylabel("bound, bits/dim")
     excess.set_ylabel("above continuous time, bits/dim")
-    levels.legend(fontsize=8)
+    levels.legend(fontsize=8, loc="upper right")
     if len(fit) > 1:
         axes[0, 2].axhline(0, color=PALE, lw=1, zorder=0)
         axes[0, 2].set_ylabel(f"above {names[0]}, bits/dim")
@@ -96,7 +96,7 @@ def _guide(axis: Any, steps: Sequence[int], excesses: Tensor) -> None:
     axis.minorticks_off()
     level = float(excesses[:, -1].mean()) * steps[-1]
     axis.plot(steps, [level / T for T in steps], color=PALE, lw=1, ls="--", zorder=0, label="1/T")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper right")
 
 
 def _caption(runs: Sequence[Run], steps: Sequence[int], draws: int, images: int, seed: int, left_out: list[str]) -> str:

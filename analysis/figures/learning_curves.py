@@ -45,7 +45,7 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
     low, _ = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(low, max(tops) + 0.05 * (max(tops) - low))
     axes[0, 0].set_ylabel("bound, bits/dim")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 0].legend(fontsize=8, loc="upper right")
     name = "learning-curves" + ("-by-compute" if compute else "")
     return Picture(name, figure, f"{_caption(groups, compute)} Data: {manifest.name} {manifest.version}.")
 
