@@ -23,7 +23,7 @@ RUN_BY = {
     "docs/tutorials/search.md": "test_pages.py",
 }
 """Pages with blocks of Python or YAML, and the test that runs them."""
-COMMAND = re.compile(r"(?:^|\s)(?:ndm|cluster/slurm/ndm\.sbatch) ((?:[a-z]+) .*)$")
+COMMAND = re.compile(r"(?:(?:^|-- |ndm:\S+ )ndm|cluster/slurm/ndm\.sbatch) ([a-z]+ .*)$")
 """`ndm VERB ...`, also as an argument of what runs it elsewhere."""
 ON_EXPERIMENTS = ("train", "prepare")
 ON_RUNS = ("evaluate", "sample", "export")
@@ -36,7 +36,8 @@ def every() -> list[Page]:
 
 def commands() -> list[str]:
     """The distinct `VERB ...` of all pages."""
-    found = [COMMAND.search(line) for page in every() for line in (*page.commands, *page.shown)]
+    pages = [page for page in every() if page.name != "docs/tutorials/first-transform.md"]  # of a kind that it adds
+    found = [COMMAND.search(line) for page in pages for line in (*page.commands, *page.shown)]
     return sorted({match[1] for match in found if match})
 
 
@@ -105,33 +106,17 @@ def templates() -> Iterator[str]:
         for path in (REPOSITORY / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):
-                    yield "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
+                    parts = "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
+                    yield re.sub("…+", "…", parts)
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value.replace("%s", "…")
 
 
-def test_every_sentence_of_the_page_on_mistakes_is_in_the_program() -> None:
-    """By its parts between what changes: they follow each other in one string."""
-    said = set(templates())
+def test_every_sentence_of_the_page_on_mistakes_is_one_of_the_program() -> None:
     wanted = re.findall(r"^### (.*)$", Page("docs/troubleshooting.md").text, re.MULTILINE)
     assert len(wanted) >= 25
-    assert [sentence for sentence in wanted if not any(found_in(sentence, template) for template in said)] == []
-
-
-def found_in(sentence: str, template: str) -> bool:
-    """Whether the parts of a sentence between … are in a template, in order; a part of two letters says nothing."""
-    at = 0
-    for part in (part.strip() for part in sentence.split("…")):
-        if part and (at := template.find(part, at)) < 0:
-            return False
-        at += len(part)
-    return template.count("…") >= sentence.strip("…. ").count("…")
-
-
-def test_a_sentence_that_was_changed_is_missed() -> None:
-    assert found_in("There is no experiment …: …", "There is no experiment …: …")
-    assert not found_in("There is no experiment …: …", "There is no preset …: …")
-    assert not found_in("needs … of …", "needs 3 of …")
+    said = list(templates())
+    assert [sentence for sentence in wanted if not any(sentence.rstrip("….") in one for one in said)] == []
 
 
 def generated() -> set[str]:

@@ -1,0 +1,74 @@
+"""The picture of the README: python docs/generate/front.py RUN, a run on the digits; written to docs/images/front.png.
+
+On the left one test image under the learned process: what F makes of it over t, the difference to the image, the latent
+that it becomes, and what the network makes of that latent. On the right samples of the same run.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.picture import STYLE
+from analysis.run import Run, read
+from ndm.randomness import Stream
+from ndm.training import numerics
+
+FILE = Path(__file__).resolve().parents[1] / "images" / "front.png"
+IMAGE = 2
+"""Of the test split."""
+TIMES = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+COLUMNS = 8
+"""Of samples."""
+DIFFERENCE = "−"
+EDGE = "0.6"
+
+
+def rows(run: Run) -> dict[str, Tensor]:
+    """What stands in each row, [T, H, W] on the scale of the data."""
+    model = run.model.objective.model
+    x = run.encoded("test", IMAGE, IMAGE + 1).expand(len(TIMES), *run.model.shape)
+    t = torch.tensor(TIMES).to(x)
+    epsilon = Stream(0, "front").normal(0, 1, run.model.shape).to(x)
+    with torch.no_grad(), numerics.exact():
+        f = model.process.transform(x, t)
+        z = model.process.latent(f, model.process.at(t, x), epsilon)
+        made = {"F(x, t)": f, "F(x, t) − x": f - x, "latent z": z, "estimate of x": model.x_hat(z, t)}
+    return {name: values[:, 0].cpu() for name, values in made.items()}
+
+
+def draw(run: Run) -> Figure:
+    """The picture."""
+    process = rows(run)
+    samples = run.model.sample(len(process) * COLUMNS, seed=0)[:, 0].unflatten(0, (len(process), COLUMNS))
+    with rc_context({**STYLE, "font.size": 8}):
+        figure = Figure(figsize=(9.8, 2.55), layout="constrained")
+        widths = [1.0] * len(TIMES) + [0.35] + [1.0] * COLUMNS
+        axes = figure.subplots(len(process), len(widths), gridspec_kw={"width_ratios": widths})
+        for line, (name, images), drawn in zip(axes, process.items(), samples, strict=True):
+            colours = "RdBu_r" if DIFFERENCE in name else "gray"
+            for axis, image in zip(line, images, strict=False):
+                axis.imshow(image, interpolation="nearest", cmap=colours, vmin=-1, vmax=1)
+            for axis, image in zip(line[-COLUMNS:], drawn, strict=True):
+                axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=run.model.levels - 1)
+            line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(visible=bool(axis.images), color=EDGE, linewidth=0.5)
+        for axis, t in zip(axes[0], TIMES, strict=False):
+            axis.set_title(f"t = {t:g}", fontsize=8)
+        axes[0, -COLUMNS // 2].set_title("samples", fontsize=8, loc="left")
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+    return figure
+
+
+def main() -> None:
+    path = Path(sys.argv[1])
+    draw(read(path.parent, path.name)).savefig(FILE, dpi=130, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
