@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import torch
+from analysis.picture import STYLE
+from analysis.run import Run, read
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.picture import STYLE
-from analysis.run import Run, read
 from ndm.randomness import Stream
 from ndm.training import numerics
 

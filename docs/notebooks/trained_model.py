@@ -11,7 +11,7 @@ import torch
 import ndm
 
 model = ndm.load("exports/RUN")
-model
+print(model)
 
 # %% [markdown]
 # ## Samples
@@ -33,7 +33,8 @@ for row, images in zip(axes, (ancestral, heun), strict=True):
 # %% [markdown]
 # ## The forward process
 #
-# `process.transform(x, t)` is F; x is the data on the model's scale, from −1 to 1. At t = 0 it is x, whatever was learned.
+# `process.transform(x, t)` is F; x is the data on the model's scale, from −1 to 1. At t = 0 it is x, whatever was
+# learned.
 
 # %%
 x = model.objective.model.decoder.encode(ancestral[:1])
@@ -42,7 +43,7 @@ with torch.no_grad():
     f, d_f = model.process.transform.dual(x.repeat(8, 1, 1, 1), times)
 change = (f - x).square().mean((1, 2, 3)).sqrt()
 assert change[0] == 0
-change
+print(change)
 
 # %%
 figure, axes = plt.subplots(1, 8, figsize=(8, 1.2))
@@ -61,4 +62,5 @@ for axis, image, t in zip(axes, f, times, strict=True):
 noise = torch.randint(0, model.levels, ancestral.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 own = model.likelihood(ancestral, "elbo_cont_k16")
 other = model.likelihood(noise, "elbo_cont_k16")
-print(f"samples {own.mean.value:.2f} ± {own.mean.error:.2f}, noise {other.mean.value:.2f} ± {other.mean.error:.2f} bits/dim")
+for name, found in (("samples", own), ("noise", other)):
+    print(f"{name} {found.mean.value:.2f} ± {found.mean.error:.2f} bits/dim")

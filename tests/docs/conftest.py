@@ -15,6 +15,11 @@ def readme() -> Page:
 
 
 @pytest.fixture(scope="module")
+def experiments() -> Page:
+    return Page("docs/experiments.md")
+
+
+@pytest.fixture(scope="module")
 def likelihoods() -> Page:
     return Page("docs/likelihood.md")
 

@@ -35,7 +35,9 @@ def copy(tmp_path_factory) -> Path:
 
 def run(copy: Path, *words: str) -> str:
     environment = os.environ | {"PYTHONPATH": f"{copy / 'platform'}:{copy}:{copy / 'docs/generate'}"}
-    done = subprocess.run([sys.executable, *words], cwd=copy, env=environment, capture_output=True, text=True, timeout=LONG)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=copy, env=environment, capture_output=True, text=True, timeout=LONG
+    )
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
