@@ -16,7 +16,7 @@ LETTER = r"[A-Za-zα-ωΛ]"
 CODE = re.compile(r"(`[^`\n]+`)")
 STEPS = (
     (re.compile(r"arXiv (\d{4}\.\d{4,5})"), r"[arXiv \1](https://arxiv.org/abs/\1)"),
-    (re.compile(rf"(?<![\w.])({'|'.join(GREEK)})(?=(_\w{{1,3}})?(?![\w=]))"), lambda found: GREEK[found[1]]),
+    (re.compile(rf"(?<![\w.])({'|'.join(GREEK)})(?=(_\w{{1,2}})?(?![\w=]))"), lambda found: GREEK[found[1]]),
     (re.compile(r"\bint_(?=\w\b|\w\^)"), "∫_"),
     (re.compile(r"\b(sum)_(?=\w\b)"), "Σ_"),
     (re.compile(r"\bsqrt(?=\()"), "√"),

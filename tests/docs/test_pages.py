@@ -17,6 +17,7 @@ from ndm.likelihood.estimators import valid_name
 
 RUN_BY = {
     "docs/api.md": "test_readme.py",
+    "docs/compare.md": "test_readme.py",
     "docs/samplers.md": "../contract/test_samplers.py",
     "docs/search.md": "test_readme.py",
     "docs/tutorials/first-transform.md": "test_first_transform.py",
