@@ -227,7 +227,7 @@ def test_samples_are_compared_by_what_was_recorded(tmp_path: Path) -> None:
     spool.results({f"{recipe}/fid_random": 8.0})  # measured again
     spool.close()
     found = quality([run])
-    assert found.columns[5:] == ["sliced W (pixels)", "FID (random)"]
+    assert found.columns[5:] == ["sliced Wasserstein (pixels)", "FID (random)"]
     assert found.rows == [
         ["base", "heun_eta0.5", "40", "1000", "1437 train", "0.1250 ± 0.5000", "8.0000 ± 1.0000"],
     ]

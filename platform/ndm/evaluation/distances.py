@@ -27,12 +27,16 @@ def by_drawing(values: Mapping[str, float]) -> dict[str, dict[str, tuple[float, 
                 found.setdefault(drawing, {})[metric] = (value, values[f"{key}_se"])
             case _:
                 pass
-    return {drawing: dict(sorted(found[drawing].items(), key=_rank)) for drawing in sorted(found)}
+    return {
+        drawing: {metric: found[drawing][metric] for metric in sorted(found[drawing], key=rank)}
+        for drawing in sorted(found)
+    }
 
 
-def _rank(item: tuple[str, object]) -> tuple[int, str]:
-    metric, _, features = item[0].rpartition("_")
-    return list(METRICS).index(metric), features
+def rank(metric: str) -> tuple[int, str]:
+    """The place of a metric among others."""
+    name, _, features = metric.rpartition("_")
+    return list(METRICS).index(name), features
 
 
 def spoken(metric: str) -> str:
