@@ -137,3 +137,10 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", Page(page).text):
         there = (path.parent / target).resolve()
         assert there.exists() or there in made, target
+
+
+def test_the_numbers_of_the_tutorial_are_those_of_the_results() -> None:
+    results = Page("docs/results.md").text
+    numbers = re.findall(r"\d\.\d{4}\b|\de-\d\d", Page("docs/tutorials/trust-a-likelihood.md").text)
+    assert len(numbers) > 12
+    assert [number for number in numbers if number not in results] == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import REPOSITORY, here
+from pages import Page
 from processes import LONG
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("embedded_ray")]
@@ -86,9 +87,40 @@ def test_the_search_of_the_page_is_one_and_its_commands_are_those_of_the_readme(
     assert set(others) <= set(readme.commands)
 
 
+def test_the_commands_of_the_tutorial_on_searches_search(tmp_path: Path) -> None:
+    page = Page("docs/tutorials/search.md")
+    (tmp_path / "my-question.yaml").write_text(page.yaml[0])
+    dry, search, report = page.commands
+    assert run(dry.replace("my-question", "my-question.yaml"), tmp_path)
+    run(search.replace("my-question", "my-question.yaml"), tmp_path)
+    assert "bits/dim" in run(report, tmp_path)
+
+
 def test_the_search_of_the_readme_ends_with_a_report(folder: Path) -> None:
     assert (folder / "runs" / "tiny" / "report.html").is_file()
     assert len(list(folder.glob("runs/tiny-[0-9]*"))) == 3
+
+
+def test_the_commands_of_the_first_pages_do_what_they_say(tmp_path: Path) -> None:
+    """With tiny experiments in place of the demo's, which take minutes."""
+    tiny = {"digits-ndm": "digits-tiny", "digits-vdm": "digits-tiny transform.kind=identity"}
+    pages = [Page("docs/start.md"), Page("docs/tutorials/trust-a-likelihood.md")]
+    for command in [line for page in pages for line in page.commands if line.startswith("ndm ")]:
+        for name, other in tiny.items():
+            command = command.replace(name, other)
+        names = sorted(path.parent.name for path in tmp_path.glob("runs/*/results.json"))
+        if "BASELINE" in command:
+            command = command.replace("BASELINE", names[0]).replace("RUN", names[1])
+        elif command.startswith("ndm data"):
+            assert "7cdb6258e03c" in here(tmp_path, *shlex.split(command)[1:]).output
+            continue
+        assert run(command, tmp_path)
+    both = [
+        {path.stem.removeprefix("test-") for path in found.iterdir()} for found in tmp_path.glob("runs/*/likelihood")
+    ]
+    assert sorted(map(len, both)) == [1, 1, 2, 10]  # of other seeds, of the baseline, of the run that is asked
+    asked = max(both, key=len)
+    assert asked > {"elbo_T10", "elbo_T100", "elbo_T1000_k64", "elbo_cont_k64_adaptive", "ode_decoder_k1_h1"}
 
 
 def test_the_comparison_is_of_the_same_images(folder: Path, readme) -> None:

@@ -1,6 +1,7 @@
 """The presets of published data sets take real steps on small files in the original formats, and are scored on them."""
 
 import json
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import originals
 import pytest
 from commands import checkpoints, here, likelihood, records
+from pages import Page
 
 from ndm import presets
 
@@ -34,6 +36,19 @@ PRESETS: dict[str, Callable[[Path], originals.Written]] = {
     "imagenet32-chrabaszcz-ndm": originals.chrabaszcz_npz,
     "imagenet64-oord-ndm": partial(originals.oord, size=64),
 }
+
+
+ELSEWHERE = (
+    "--address",
+    "https://",
+    "--queue",
+    "--detach",
+    "data.path=",
+    "samples.extractor=",
+    "samples.weights=",
+    "count=",
+)
+"""What of the tutorial's words asks for a cluster, for ImageNet, for weights that nobody here has, or for hours."""
 
 
 def overrides(name: str, written: originals.Written) -> list[str]:
@@ -71,3 +86,27 @@ def flips_reach_the_workers(folder: Path, name: str, given: list[str]) -> None:
     small, flips = folder / "runs" / "small", folder / "runs" / "flips"
     assert curve(small, "train/examples_checksum") == curve(flips, "train/examples_checksum")
     assert curve(small, "train/bits_per_dim")[-1] != pytest.approx(curve(flips, "train/bits_per_dim")[-1], rel=1e-3)
+
+
+def test_the_tutorial_on_imagenet64_does_what_it_says_with_a_small_one(tmp_path: Path) -> None:
+    """On this machine; that jobs, a store and Slurm take the same commands is tested where these are, in deploy."""
+    given = overrides("imagenet64-oord-ndm", originals.oord(tmp_path, size=64))
+    data = [key for key in given if key.startswith("data.")]
+    run = tmp_path / "runs" / "first"
+    for command in Page("docs/tutorials/imagenet64-on-a-cluster.md").commands:
+        program, verb, *words = shlex.split(command)
+        if program != "ndm" or verb in ("jobs", "pull"):
+            continue
+        words = [word for word in words if not word.startswith(ELSEWHERE)]
+        if "--dry-run" in words:
+            assert "# training step" in here(tmp_path, verb, *words).output
+            continue
+        if verb == "data":
+            (folder,) = (tmp_path / "runs" / "data").iterdir()
+            words[-1] = folder.name
+        more = {"prepare": data, "train": [*given, "scaling.workers=1", "scaling.microbatch=null"], "data": []}
+        here(tmp_path, verb, *words, *more.get(verb, ["evaluation.draws=1"]))
+    tables = {path.stem for path in run.glob("likelihood/test-*.parquet")}
+    assert len(tables) == 3  # of the training, and two of the best checkpoint
+    assert list(run.glob("samples/exponential-*.npz"))
+    assert list(tmp_path.glob("exports/first*/README.md"))

@@ -1,4 +1,7 @@
-"""The tracking layer against a real MLflow server on loopback, which is killed and frozen on the way."""
+"""The tracking layer against a real MLflow server on loopback, which is killed and frozen on the way.
+
+Over 400 lines: one server and one proxy before it serve all of it.
+"""
 
 import contextlib
 import fcntl

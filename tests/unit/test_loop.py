@@ -1,4 +1,7 @@
-"""The training loop on synthetic examples: what is interrupted, split or spread goes the way of the whole."""
+"""The training loop on synthetic examples: what is interrupted, split or spread goes the way of the whole.
+
+Over 400 lines: everything here compares trainings of one small setting, which is made once.
+"""
 
 import json
 import math
