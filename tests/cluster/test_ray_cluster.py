@@ -4,8 +4,9 @@ import json
 import sys
 import time
 
+import psutil
 from hosts import Host, Hosts
-from processes import Process
+from processes import LONG, Process
 from ray_cluster import RayCluster
 
 EVERYWHERE = """
@@ -115,5 +116,5 @@ def test_a_node_can_leave_and_its_host_stays(cluster: RayCluster, hosts: Hosts) 
     cluster.leave(hosts[2])
     assert cluster.alive() == ["ada", "bea"]
     assert hosts[2].run("hostname").output == "cleo\n"
-    assert hosts[2].running("ray::") == []
+    assert psutil.wait_procs(hosts[2].running("ray::"), timeout=LONG)[1] == []
     cluster.join(hosts[2])

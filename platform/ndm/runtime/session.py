@@ -6,9 +6,10 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import ray
 import torch
 
@@ -19,6 +20,11 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 QUEUE_SECONDS = 2.0
 """Between two looks at what a cluster has."""
+
+STARTS = 4
+"""How often Ray is started before it is given up: it gives a node half a minute, which a busy machine exceeds."""
+
+SLOW_START = "The current node timed out during startup."
 
 Workers = int | tuple[int, int]
 """A number, or the least and the most."""
@@ -91,7 +97,7 @@ def session(root: Path, workers: Workers) -> Iterator[None]:
     Where RAY_ADDRESS names a cluster, that is joined instead.
 
     Raises:
-        UserError: the cluster cannot be joined.
+        UserError: the cluster cannot be joined, or this machine is too busy to start one.
     """
     if ray.is_initialized() or cluster.named():
         _join()
@@ -104,19 +110,43 @@ def session(root: Path, workers: Workers) -> Iterator[None]:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.pop("RAY_ADDRESS", None)
     on_termination = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, extremes(workers)[1]),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    _start(max(os.cpu_count() or 1, extremes(workers)[1]))
     try:
         # Ray has put in its own, which kills the workers before they could save.
         signal.signal(signal.SIGTERM, on_termination)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(cpus: int) -> None:
+    for _ in range(STARTS):
+        before = {*psutil.Process().children()}
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray has no name for it
+            if not str(error).startswith(SLOW_START):
+                raise
+            _end({*psutil.Process().children()} - before)
+    raise UserError(
+        f"Ray did not start on this machine in {STARTS * 30} s, because it is too busy: end other work, and give the "
+        "same command again."
+    )
+
+
+def _end(started: set[psutil.Process]) -> None:
+    """Ray forgets the processes of a start that it gives up."""
+    for process in started:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(started)
 
 
 def _join() -> None:
