@@ -19,7 +19,7 @@ test-part-2: FOLDERS := servers golden contract exact unit docs
 test-part-3: FOLDERS := cluster recovery
 test-part-4: FOLDERS := deploy security
 test-part-1 test-part-2 test-part-3 test-part-4: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -rs --durations=12 $(FOLDERS:%=tests/%)
+	$(BIN)/python -m pytest -q -rfEs --durations=12 $(FOLDERS:%=tests/%)
 
 check: $(VENV)/.installed-dev ## linter, formatter, types, import rules, versions and licences
 	$(BIN)/ruff check .
