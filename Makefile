@@ -11,8 +11,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.installed ## train the demo model, score it, draw samples
 	$(BIN)/ndm train digits-ndm
 
-test: check ## all checks and all tests, in four parts side by side: most of the time they wait for processes to start
-	$(MAKE) --no-print-directory -j4 --output-sync=target test-part-1 test-part-2 test-part-3 test-part-4
+test: check ## all checks and all tests, in four parts, three at a time: more would only slow each other down on two cores
+	$(MAKE) --no-print-directory -j3 --output-sync=target test-part-1 test-part-2 test-part-3 test-part-4
 
 test-part-1: FOLDERS := integration
 test-part-2: FOLDERS := servers golden contract exact unit docs

@@ -227,20 +227,19 @@ def ui(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(LONG)
 
 
 def test_the_ui_serves_the_runs(ui: str, folder: Path) -> None:
     wanted = {result["run"] for result in results(folder)}
     query = json.dumps({"experiment_ids": ["1"]}).encode()
-    for _ in range(120):
+    request = urllib.request.Request(f"{ui}/api/2.0/mlflow/runs/search", query, {"Content-Type": "application/json"})
+    end, found = time.monotonic() + LONG, None
+    while found is None:
         try:
-            request = urllib.request.Request(
-                f"{ui}/api/2.0/mlflow/runs/search", query, {"Content-Type": "application/json"}
-            )
-            found = json.load(urllib.request.urlopen(request, timeout=5))["runs"]
-            break
-        except OSError:
+            found = json.load(urllib.request.urlopen(request, timeout=LONG))["runs"]
+        except OSError:  # it is starting
+            assert time.monotonic() < end
             time.sleep(0.5)
     names = {run["info"]["run_name"] for run in found}
     assert {name for name in names if not name.startswith("tiny")} == wanted

@@ -217,7 +217,7 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_traceback(lines)
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-c", script]
-    found = subprocess.run(command, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, timeout=120)
+    found = subprocess.run(command, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, timeout=LONG)
     os.close(writer)
     assert found.stderr == b""
     assert found.returncode == 128 + signal.SIGPIPE
