@@ -1,11 +1,11 @@
 """What was done differently between runs: the dotted keys of their experiments that do not agree."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from analysis.run import Run
 from analysis.table import Table
+from ndm import notation
 from ndm.config import HOW, PLACES, Experiment
 
 ASIDE = frozenset({"name", "run", "storage", "tracking", "monitor"})
@@ -38,6 +38,4 @@ def _top(key: str) -> str:
 
 def _cell(keys: dict[str, Any], key: str) -> str:
     """The value as it is typed on the command line."""
-    if key not in keys:
-        return ""
-    return keys[key] if isinstance(keys[key], str) else json.dumps(keys[key])
+    return notation.typed(keys[key]) if key in keys else ""

@@ -1,13 +1,12 @@
 """How a run was made: its configuration, the machine and the code, its data, and the commands that make it again."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from analysis.run import Run
 from analysis.table import Table
-from ndm import presets, registry
+from ndm import notation, presets, registry
 from ndm.config import OF_RUNS, PLACES
 from ndm.evaluation.model_card import evaluations
 
@@ -22,7 +21,7 @@ def changed(run: Run) -> Table | None:
     if there is None:
         return None
     rows = [
-        [key, _text(there.get(key)), _text(here.get(key))]
+        [key, notation.typed(there.get(key)), notation.typed(here.get(key))]
         for key in sorted(here.keys() | there.keys())
         if here.get(key) != there.get(key)
     ]
@@ -32,7 +31,7 @@ def changed(run: Run) -> Table | None:
 
 def settings(run: Run) -> Table:
     """All keys of the experiment, but those that tell of the machine."""
-    rows = [[key, _text(value)] for key, value in _settings(run).items()]
+    rows = [[key, notation.typed(value)] for key, value in _settings(run).items()]
     return Table("All keys", ["key", "value"], rows)
 
 
@@ -99,11 +98,6 @@ def _overrides(run: Run) -> list[str] | None:
     here, there = _settings(run), _preset(run)
     if there is None:
         return None
-    words = [f"{key}={_text(value)}" for key, value in here.items() if key not in there or there[key] != value]
+    words = [f"{key}={notation.typed(value)}" for key, value in here.items() if key not in there or there[key] != value]
     made = presets.load(run.experiment.name, words)
     return words if _portable(made.flat()) == here else None
-
-
-def _text(value: Any) -> str:
-    """As it is written in an override."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,11 +1,9 @@
 """The commands that make a run and its scores again."""
 
-import json
 import shlex
-from typing import Any
 
 from analysis.run import Run
-from ndm import presets
+from ndm import notation, presets
 from ndm.config import Experiment
 
 SHIPPED = "experiment.yaml"
@@ -16,7 +14,7 @@ def trained(experiment: Experiment) -> str:
     """ndm train PRESET key=value ..., of the preset whose name the experiment has; else of the run's own file."""
     if experiment.name in presets.names():
         before, wanted = presets.load(experiment.name).flat(deciding=True), experiment.flat(deciding=True)
-        changed = [f"{key}={_typed(value)}" for key, value in wanted.items() if before.get(key, ...) != value]
+        changed = [f"{key}={notation.typed(value)}" for key, value in wanted.items() if before.get(key, ...) != value]
         if presets.load(experiment.name, changed).digest() == experiment.digest():
             return shlex.join(["ndm", "train", experiment.name, *changed])
     return f"ndm train {SHIPPED}"
@@ -34,7 +32,3 @@ def scored(run: Run, split: str = "test") -> str | None:
     tolerances = {score.made["tolerance"] for score in found if "tolerance" in score.made}
     words += [f"tolerance={value:g}" for value in tolerances if value != run.experiment.evaluation.tolerance]
     return shlex.join(["ndm", "evaluate", run.name, *words])
-
-
-def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

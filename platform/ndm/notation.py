@@ -4,6 +4,8 @@
 there twice is a mistake. Tags (`!name`) and references (`*name`) are refused: a file can hold data and nothing else.
 """
 
+import json
+import math
 import re
 from typing import Any
 
@@ -71,3 +73,28 @@ def read(text: str) -> Any:
 def write(tree: Any) -> str:
     """A tree of plain values as text that `read` turns into an equal tree."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
+
+
+def typed(value: Any) -> str:
+    """A leaf of a tree as it is typed behind `key=`: on one line, that `read` turns into an equal value.
+
+    Args:
+        value: text, a number, true, false or null (None), or a list of these.
+    """
+    if isinstance(value, str):
+        return value if _is_plain(value) else _quoted(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_quoted(part) if isinstance(part, str) else typed(part) for part in value)}]"
+    return json.dumps(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it needs no quotes to be read as text."""
+    try:
+        return read(text) == text
+    except ValueError:
+        return False
+
+
+def _quoted(text: str) -> str:
+    return yaml.dump(text, Dumper=_Dumper, default_style='"', width=math.inf).removesuffix("\n")

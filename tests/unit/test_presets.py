@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ndm import keys, notation, presets
@@ -426,6 +426,27 @@ def test_whatever_a_file_holds_is_read_or_refused(text):
         checked(error)
     else:
         assert notation.read(notation.write(value)) == value
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@settings(deadline=None, max_examples=300)
+@given(LEAVES | st.lists(LEAVES, max_size=3))
+@example("on")
+@example("1e-3")
+@example(" a: [b] # c\n")
+@example(["null", "a,b", "\U0001f600\x85"])
+def test_a_value_is_typed_as_it_is_read(value):
+    text = f"data.path={notation.typed(value)}"
+    assert "\n" not in text
+    assert repr(presets.split(text)) == repr(("data.path", value))
+
+
+def test_values_are_typed_without_quotes_where_they_need_none():
+    values = ["elbo", "2024-01-01", 1e-5, True, None, [1, "a"], "true", "7", ""]
+    typed = ["elbo", "2024-01-01", "1e-05", "true", "null", '[1,"a"]', '"true"', '"7"', '""']
+    assert [notation.typed(value) for value in values] == typed
 
 
 # Safety

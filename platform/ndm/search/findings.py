@@ -1,6 +1,5 @@
 """What a search has found, as numbers: a ranking with paired errors, what each key matters, what it cost."""
 
-import json
 import shlex
 from collections import defaultdict
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ndm import notation
 from ndm.config import WHERE, Experiment, flatten
 from ndm.likelihood.statistics import Mean, mean, paired
 from ndm.search.course import Course
@@ -169,7 +169,5 @@ def _retrain(course: Course, place: int) -> str:
     search = course.plan.search
     point = next(trial.point for trial in course.trials if trial.place == place)
     given = {k: v for k, v in search.set.items() if k.partition(".")[0] not in WHERE} | point
-    words = (
-        f"{k}={v if isinstance(v, str) else json.dumps(v, separators=(',', ':'))}" for k, v in flatten(given).items()
-    )
+    words = (f"{key}={notation.typed(value)}" for key, value in flatten(given).items())
     return shlex.join(["ndm", "train", search.experiment, *words])
