@@ -1,23 +1,18 @@
 """How a run was made: its configuration, the machine and the code, its data, and the commands that make it again."""
 
-import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from analysis.run import Run
 from analysis.table import Table
-from ndm import notation, presets, registry
-from ndm.config import OF_RUNS, PLACES
-from ndm.evaluation.model_card import evaluations
+from ndm import notation, registry
+from ndm.evaluation import again
 
-ELSEWHERE = (*OF_RUNS, "scaling", "run")
-"""Sections that a reproduction chooses for itself."""
 ORDER = ("git.commit", "git.dirty", "git.diff", "machine", "cpus", "gpus", "workers")
 
 
 def changed(run: Run) -> Table | None:
     """What differs from the preset that the run was made from; None where it is of no preset."""
-    here, there = _settings(run), _preset(run)
+    here, there = again.settings(run.experiment), again.of_preset(run.experiment)
     if there is None:
         return None
     rows = [
@@ -31,7 +26,7 @@ def changed(run: Run) -> Table | None:
 
 def settings(run: Run) -> Table:
     """All keys of the experiment, but those that tell of the machine."""
-    rows = [[key, notation.typed(value)] for key, value in _settings(run).items()]
+    rows = [[key, notation.typed(value)] for key, value in again.settings(run.experiment).items()]
     return Table("All keys", ["key", "value"], rows)
 
 
@@ -66,38 +61,8 @@ def data(run: Run) -> Table:
 
 def commands(run: Run) -> list[str]:
     """What makes the same training anew, and scores it the same."""
-    overrides = _overrides(run)
-    if overrides is None:
-        train = "ndm train experiment.yaml"
-    else:
-        train = shlex.join(["ndm", "train", run.experiment.name, *overrides])
-    if run.name != f"{run.experiment.name}-{run.experiment.digest()[:8]}":
-        train += f" run.name={run.name}"
-    if hasattr(run.experiment.data, "path"):
-        train += " data.path=FOLDER"
-    ended = [score["estimator"] for score in run.results.get("likelihood", {}).get("scores", [])]
-    more = [score.made for score in run.scores if score.made["split"] != "test" or score.made["estimator"] not in ended]
-    return [train, *evaluations(run.name, more), f"ndm report {run.name}"]
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    return _portable(run.experiment.flat())
-
-
-def _portable(flat: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in flat.items() if k.partition(".")[0] not in ELSEWHERE and k not in PLACES}
-
-
-def _preset(run: Run) -> dict[str, Any] | None:
-    name = run.experiment.name
-    return _portable(presets.load(name).flat()) if name in presets.names() else None
-
-
-def _overrides(run: Run) -> list[str] | None:
-    """Of the preset; None where no preset with overrides is this experiment."""
-    here, there = _settings(run), _preset(run)
-    if there is None:
-        return None
-    words = [f"{key}={notation.typed(value)}" for key, value in here.items() if key not in there or there[key] != value]
-    made = presets.load(run.experiment.name, words)
-    return words if _portable(made.flat()) == here else None
+    ended = run.results.get("likelihood", {}).get("scores", [])
+    known = {(made["estimator"], again.recipe(made)) for made in ended}
+    more = [s.made for s in run.scores if (s.estimator, again.recipe(s.made)) not in known]
+    train = again.training(run.experiment, run.name)
+    return [train, *again.scoring(run.name, run.experiment, more), f"ndm report {run.name}"]

@@ -15,18 +15,19 @@ from analysis.costs import costs
 from analysis.groups import Group, Split, groups
 from analysis.quality import quality
 from analysis.reading import reading
-from analysis.recipes import scored, trained
 from analysis.run import Run, select
 from analysis.significance import difference
 from analysis.table import Table, plus_minus
 from ndm.cli import guarded
 from ndm.errors import UserError
+from ndm.evaluation import again
 from ndm.search import report
 from ndm.search.findings import findings
 from ndm.search.record import RECORD, find
 
 BASELINE = "-vdm"
 """Ending of the presets with the identity transform, which the others of their data are compared with."""
+SPLIT = "test"
 HEAD = """# Results
 
 Made by `python analysis/results.py` from the records of finished runs; nothing in it is written by hand. Bits per
@@ -57,7 +58,7 @@ def _section(group: Group) -> Iterator[str]:
     yield f"## {group.data}\n\nHash `{group.data.hash[:16]}`.\n"
     baseline = next((run for run in group.runs if run.experiment.name.endswith(BASELINE)), None)
     for split in Group(group.data, group.runs, baseline or group.baseline).splits:
-        if split.name != "test":
+        if split.name != SPLIT:
             continue
         if baseline and len(split.ranked) > 1:
             yield "\n".join(["### Reading", "", *(f"- {sentence}" for sentence in reading(split)), ""])
@@ -100,8 +101,10 @@ def likelihoods(split: Split) -> Table:
 
 
 def _recipe(run: Run) -> str:
-    commands = [trained(run.experiment), scored(run)]
-    return f"- {run.name}: {', then '.join(f'`{command}`' for command in commands if command)}"
+    scored = [score.made for score in run.scores if score.split == SPLIT]
+    train = again.training(run.experiment, run.name)
+    commands = [train, *again.scoring(run.name, run.experiment, scored)]
+    return f"- {run.name}: {', then '.join(f'`{command}`' for command in commands)}"
 
 
 def _searches(roots: Sequence[Path]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import made_runs
 import numpy as np
 import pytest
 import torch
-from analysis import forms, recipes, results
+from analysis import forms, results
 from analysis.compare import chosen, compare
 from analysis.costs import costs
 from analysis.groups import groups
@@ -27,7 +27,7 @@ from analysis.significance import difference, holm, verdict
 from analysis.table import WIDTH, Table
 from scipy import stats
 
-from ndm import cli, presets
+from ndm import cli
 from ndm.errors import UserError
 from ndm.likelihood.statistics import Mean
 from ndm.tracking.spool import Spool
@@ -414,17 +414,6 @@ def test_the_reading_names_runs_that_two_estimators_put_in_opposite_orders(tmp_p
     assert sentences[-1].startswith("Each model is one training")
 
 
-def test_a_recipe_makes_the_experiment_again(runs: list[Run]) -> None:
-    asked = ["seed=2", "objective.kind=discrete", "objective.steps=10", "transform.kind=time_basis"]
-    experiment = presets.load("digits-ndm", asked)
-    program, verb, name, *overrides = recipes.trained(experiment).split()
-    assert (program, verb) == ("ndm", "train")
-    assert presets.load(name, overrides).digest() == experiment.digest()
-    assert set(asked) <= set(overrides)
-    assert recipes.trained(runs[0].experiment) == "ndm train digits-vdm"
-    assert recipes.scored(runs[0]) == "ndm evaluate base estimator=elbo_cont_k64,ode_tn_k1_h1"
-
-
 def test_the_page_of_results_has_every_finished_run_of_every_root_once(runs: list[Run], tmp_path: Path) -> None:
     made_runs.run(tmp_path / "more", "base", {"elbo_cont_k64": WORSE})
     rings = {"name": "rings", "version": "1-20000", "hash": "f" * 64}
@@ -434,7 +423,8 @@ def test_the_page_of_results_has_every_finished_run_of_every_root_once(runs: lis
     assert "| base | elbo_cont_k64 | 2.5000 ± 0.6455 |" in digits
     assert "| base | ode_tn_k1_h1 | 2.8000 ± " in digits
     assert "- By `elbo_cont_k64`, against `base`, bits/dim are " in digits
-    assert "`ndm train digits-ndm seed=3`" in digits
+    scored = "`ndm evaluate worse estimator=elbo_cont_k64,elbo_T10 split=test evaluation.seed=1`"
+    assert f"\n- worse: `ndm train digits-ndm seed=3 run.name=worse`, then {scored}\n" in digits
     assert "Paired" not in toy
     assert "| toy | elbo_cont_k64 | 2.5000 ± 0.6455 |" in toy
     with pytest.raises(UserError, match="no scored run under"):

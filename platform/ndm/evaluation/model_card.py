@@ -1,10 +1,11 @@
 """The page that goes with an exported model: what it is, how it was trained, what it reached, and what it is not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ndm import notation, registry
 from ndm.config import Experiment
+from ndm.evaluation import again
 from ndm.evaluation.package import CONFIG, LICENCE, LIST, PICTURE, RESULTS, About
 from ndm.evaluation.score import PARTS
 from ndm.likelihood.estimators import ODE
@@ -197,11 +198,10 @@ def _limits(about: About) -> str:
 
 
 def _made(about: About, experiment: Experiment, results: Mapping[str, Any]) -> str:
-    path = " data.path=FOLDER" if hasattr(experiment.data, "path") else ""
     at = "" if about.position >= experiment.training.examples else f"@{about.position}"
     run = about.run + at
     ema = f" evaluation.ema={about.average['ema']['width']:g}" if "ema" in about.average else ""
-    commands = [f"ndm train {CONFIG} run.name={about.run}{path}", *evaluations(run, results["scores"], ema)]
+    commands = [again.of_file(experiment, about.run, CONFIG), *again.scoring(run, experiment, results["scores"])]
     commands.append(f"ndm export {run}{ema}")
     code = ", ".join(f"{key} {value}" for key, value in about.code.items())
     block = "\n".join(commands)
@@ -209,16 +209,3 @@ def _made(about: About, experiment: Experiment, results: Mapping[str, Any]) -> s
         f"```\n{block}\n```\n\nIn order: the same training anew, its scores, this folder. `{LIST}` has the size and "
         f"the SHA-256 of every file. Exported with: {code}."
     )
-
-
-def evaluations(run: str, scores: Sequence[Mapping[str, Any]], more: str = "") -> list[str]:
-    """The commands that score a run so again, one for each split and tolerance; `more` are words at their ends."""
-    commands: list[str] = []
-    for split in dict.fromkeys(score["split"] for score in scores):
-        of = [score for score in scores if score["split"] == split]
-        names = ",".join(score["estimator"] for score in of)
-        tolerances = {f" tolerance={score['tolerance']:g}" for score in of if "tolerance" in score}
-        for tolerance in sorted(tolerances) or [""]:
-            seed = f" evaluation.seed={of[0]['seed']}"
-            commands.append(f"ndm evaluate {run} estimator={names} split={split}{tolerance}{seed}{more}")
-    return commands
