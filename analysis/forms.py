@@ -1,26 +1,12 @@
 """Tables together, in the form that is asked for: on a terminal, or as a file of CSV, Markdown, LaTeX or HTML."""
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from analysis.table import Table
+from ndm import page as pages
 from ndm.errors import UserError
 from ndm.mistakes import shown
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }}
-figure {{ margin: 0 0 2.5rem; overflow-x: auto }} caption {{ font-weight: 600; text-align: left; padding: .5rem 0 }}
-table {{ border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }}
-th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
-td, tbody th {{ white-space: nowrap }} tbody th {{ font-weight: 400 }}
-figcaption {{ color: #52606d; font-size: .87rem }}
-figcaption p {{ max-width: 62rem }}
-</style></head><body>
-{body}</body></html>
-"""
 
 Form = Callable[[Sequence[Table]], str]
 
@@ -47,7 +33,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 def page(tables: Sequence[Table]) -> str:
     """A page of HTML that needs nothing else."""
-    return PAGE.format(title=html.escape(tables[0].title), body="\n".join(table.html() for table in tables))
+    return pages.page(tables[0].title, (table.html() for table in tables))
 
 
 FORMS: Mapping[str, Form] = {"text": text, "csv": csv, "md": markdown, "tex": latex, "html": page}
