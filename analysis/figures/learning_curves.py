@@ -7,7 +7,6 @@ from matplotlib.ticker import EngFormatter
 from analysis.picture import Picture, canvas, look, styled
 from analysis.run import Run, of_one_data
 from analysis.seeds import Repeated, band, repeated
-from ndm.evaluation.cost import cost_of
 
 METRICS = {"train/bits_per_dim": "train", "validation/bits_per_dim": "validation"}
 WARM = 0.1
@@ -32,7 +31,7 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
         for i, group in enumerate(groups):
             if (found := band(group.runs, metric)) is None:
                 continue
-            x = found.examples.double() * (_flops(group) if compute else 1)
+            x = found.examples.double() * (group.runs[0].cost.step_flops if compute else 1)
             marks = {"ms": 5, "mfc": "none", "markevery": (i, max(1, len(x) // 8))}
             axis.plot(x, found.mean, lw=1.4, label=group.label, **look(i), **marks)
             if len(group.runs) > 1:
@@ -48,11 +47,6 @@ def draw(runs: Sequence[Run], *, compute: bool = False) -> Picture | None:
     axes[0, 0].legend(fontsize=8, loc="upper right")
     name = "learning-curves" + ("-by-compute" if compute else "")
     return Picture(name, figure, f"{_caption(groups, compute)} Data: {manifest.name} {manifest.version}.")
-
-
-def _flops(group: Repeated) -> float:
-    """Of one example's step."""
-    return float(cost_of(group.runs[0].experiment).step_flops)
 
 
 def _caption(groups: Sequence[Repeated], compute: bool) -> str:
