@@ -16,16 +16,18 @@ RECIPE = re.compile(
 
 def quality(runs: Sequence[Run]) -> Table:
     """A row per run and sampler, a column per metric; runs of the same data only."""
-    found = {run.name: by_drawing({key: float(points[1][-1]) for key, points in run.curves.items()}) for run in runs}
-    metrics = sorted({metric for of in found.values() for each in of.values() for metric in each}, key=rank)
+    found = [
+        (run.name, match, values)
+        for run in runs
+        for recipe, values in by_drawing({key: float(points[1][-1]) for key, points in run.curves.items()}).items()
+        if (match := RECIPE.fullmatch(recipe))
+    ]
+    metrics = sorted({metric for *_, values in found for metric in values}, key=rank)
     rows = list[list[str]]()
-    for name, recipes in found.items():
-        for recipe, values in recipes.items():
-            if not (match := RECIPE.fullmatch(recipe)):
-                continue
-            sampler = match["sampler"] + (match["ema"] or "")
-            cells = [plus_minus(Mean(*values[metric])) if metric in values else "" for metric in metrics]
-            rows.append([name, sampler, match["nfe"], match["count"], f"{match['images']} {match['split']}", *cells])
+    for name, match, values in found:
+        sampler = match["sampler"] + (match["ema"] or "")
+        cells = [plus_minus(Mean(*values[metric])) if metric in values else "" for metric in metrics]
+        rows.append([name, sampler, match["nfe"], match["count"], f"{match['images']} {match['split']}", *cells])
     notes = [
         "Distance of the samples from images of the data, ± standard error; NFE are evaluations of the network for a "
         "sample. A sliced Wasserstein distance is biased by the number of samples: its floor is what two samples of "

@@ -231,9 +231,17 @@ def test_samples_are_compared_by_what_was_recorded(tmp_path: Path) -> None:
     spool.close()
     found = quality([run])
     assert found.columns[5:] == ["sliced Wasserstein (pixels)", "FID (random)"]
-    assert found.rows == [
-        ["base", "heun_eta0.5", "40", "1000", "1437 train", "0.1250 ± 0.5000", "8.0000 ± 1.0000"],
-    ]
+    row = ["base", "heun_eta0.5", "40", "1000", "1437 train", "0.1250 ± 0.5000", "8.0000 ± 1.0000"]
+    assert found.rows == [row]
+    spool = Spool(run.folder.path)
+    spool.results({f"{recipe}/vendi_random": 3.0, f"{recipe}/vendi_random_se": 0.25})  # of another version of ours
+    spool.results({f"{recipe}/entropy": 2.0, f"{recipe}/entropy_se": 0.5})
+    spool.results({"samples/by_hand/kid_random": 1.0, "samples/by_hand/kid_random_se": 1.0})  # not by our sampling
+    spool.close()
+    found = quality([Run(run.folder, run.experiment)])
+    assert found.columns[5:] == ["sliced Wasserstein (pixels)", "FID (random)", "entropy", "vendi_random"]
+    assert found.rows == [[*row, "2.0000 ± 0.5000", "3.0000 ± 0.2500"]]
+    assert "vendi_random" in titled(compare([Run(run.folder, run.experiment)]), "Sample quality").columns
 
 
 @pytest.mark.parametrize(

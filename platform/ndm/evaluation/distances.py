@@ -34,12 +34,12 @@ def by_drawing(values: Mapping[str, float]) -> dict[str, dict[str, tuple[float, 
 
 
 def rank(metric: str) -> tuple[int, str]:
-    """The place of a metric among others."""
+    """The place of a metric among others; one that has no words is behind those that have."""
     name, _, features = metric.rpartition("_")
-    return list(METRICS).index(name), features
+    return (list(METRICS).index(name), features) if name in METRICS else (len(METRICS), metric)
 
 
 def spoken(metric: str) -> str:
-    """fid_random: FID (random)."""
+    """fid_random: FID (random); what has no words is its own name."""
     name, _, features = metric.rpartition("_")
-    return f"{METRICS[name]} ({features})"
+    return f"{METRICS[name]} ({features})" if name in METRICS else metric

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ndm.config import Experiment
-from ndm.evaluation.distances import METRICS
+from ndm.evaluation.distances import METRICS, rank
 from ndm.evaluation.score import PARTS
 from ndm.terminal import Terminal, duration
 
@@ -88,9 +88,9 @@ def _quality_rows(quality: dict[str, Any]) -> list[tuple[str, str]]:
     found = dict(quality["distances"])
     floor = found.pop(FLOOR)
     rows: list[tuple[str, str]] = []
-    for name, mean in sorted(found.items(), key=lambda item: list(METRICS).index(item[0].rpartition("_")[0])):
+    for name, mean in sorted(found.items(), key=lambda item: rank(item[0])):
         metric, _, features = name.rpartition("_")
         value = f"{mean['value']:.4f} +- {mean['error']:.4f} ({features}"
         equal = f"; {floor['value']:.4f} for equal laws" if name == FLOOR.replace("_floor", "") else ""
-        rows.append((f"  {METRICS[metric]}", f"{value}{equal})"))
+        rows.append((f"  {METRICS.get(metric, metric)}", f"{value}{equal})"))
     return [("compared with", f"{quality['images']} images of the {quality['split']} split"), *rows]
