@@ -1,5 +1,7 @@
 """Tables of likelihoods: bits per dimension by estimator, paired differences to a baseline, parts, gaps to the ODE."""
 
+from collections.abc import Mapping
+
 from analysis.groups import Split
 from analysis.run import Score
 from analysis.significance import Difference, difference, holm, shown, verdict
@@ -95,21 +97,34 @@ def parts(split: Split) -> Table:
     return Table(f"Parts of the bound on the {split}", ["run", "bound", *PARTS, "sum"], rows, notes, keys=2)
 
 
+def gap(of_run: Mapping[str, Score], ode: Score, bound: str | None = None) -> tuple[str, Difference] | None:
+    """The label of a bound, and that bound less an ODE likelihood, image by image; None where no bound goes with it.
+
+    Args:
+        of_run: scores of one run on a split, by label.
+        ode: one of them.
+        bound: the label of the bound; by default the first.
+    """
+    bounds = (score for score in of_run.values() if score.is_bound and bound in (None, score.label))
+    found = next(bounds, None)
+    if found is None or found.identity[1:] != ode.identity[1:]:
+        return None
+    return found.label, difference(found.bits, ode.bits)
+
+
 def gaps(split: Split) -> Table:
     """A row per run and ODE likelihood: the run's first bound less it, image by image."""
     rows = list[list[str]]()
     for run in split.ranked:
-        of_run = split.scores[run.name].values()
-        bound = next((score for score in of_run if score.is_bound), None)
-        for ode in (score for score in of_run if not score.is_bound):
+        of_run = split.scores[run.name]
+        for ode in (score for score in of_run.values() if not score.is_bound):
             made = ode.made
             error = f", {made['solver_error']:.1e}" if "solver_error" in made else ""
-            solved = [f"{made['evaluations']:.1f}", f"{made['tolerance']:g}{error}"]
-            gap = ["", "", ""]
-            if bound and bound.identity[1:] == ode.identity[1:]:
-                found = difference(bound.bits, ode.bits)
-                gap = [bound.label, plus_minus(found.mean, signed=True), between(found.interval)]
-            rows.append([run.name, ode.label, *gap, *solved])
+            cells = ["", "", ""]
+            if found := gap(of_run, ode):
+                label, over = found
+                cells = [label, plus_minus(over.mean, signed=True), between(over.interval)]
+            rows.append([run.name, ode.label, *cells, f"{made['evaluations']:.1f}", f"{made['tolerance']:g}{error}"])
     notes = [
         "Bound less ODE likelihood, image by image: mean ± standard error and Student's 95 % interval. NFE are "
         "evaluations of the network, with its divergence, for a latent; the solver's own error, beside its tolerance, "

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import permutations
 
-from analysis.bits import against
+from analysis.bits import against, gap
 from analysis.groups import Split
 from analysis.significance import LEVEL, Difference, difference, holm, shown
 from analysis.table import plus_minus
@@ -64,9 +64,9 @@ def _gaps(split: Split, bound: str, ode: str) -> Tested:
     """The ODE likelihood less the bound of each run that has both on the same images."""
     found: dict[str, Difference] = {}
     for run in split.ranked:
-        first, second = (split.scores[run.name].get(label) for label in (ode, bound))
-        if first and second and second.is_bound and first.identity[1:] == second.identity[1:]:
-            found[run.name] = difference(first.bits, second.bits)
+        of_run = split.scores[run.name]
+        if ode in of_run and (over := gap(of_run, of_run[ode], bound)):
+            found[run.name] = over[1].turned
     return dict(zip(found, zip(found.values(), holm([each.p for each in found.values()]), strict=True), strict=True))
 
 

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis import bits
-from analysis.bits import between
 from analysis.costs import costs
 from analysis.groups import Group, Split, groups
 from analysis.quality import quality
 from analysis.reading import reading
 from analysis.run import Run, select
-from analysis.significance import difference
 from analysis.table import Table, plus_minus
 from ndm.cli import guarded
 from ndm.errors import UserError
@@ -74,19 +72,18 @@ def likelihoods(split: Split) -> Table:
     """A row per run and estimator, with the interval and, of an ODE, what it took and how far it is from the bound."""
     rows: list[list[str]] = []
     for run in split.ranked:
-        of_run = list(split.scores[run.name].values())
-        bound = next((score for score in of_run if score.is_bound), None)
-        for score in of_run:
+        of_run = split.scores[run.name]
+        for score in of_run.values():
             made, own = score.made, score.made["bits_per_dim"]
-            gap = counted = solved = ""
+            above = counted = solved = ""
             if not score.is_bound:
                 counted = f"{made['evaluations']:.1f}"
                 solved = f"{made['tolerance']:g}, {made.get('solver_error', float('nan')):.1e}"
-                if bound and bound.identity[1:] == score.identity[1:]:
-                    found = difference(bound.bits, score.bits)
-                    gap = f"{plus_minus(found.mean, signed=True)}, {between(found.interval)}"
+                if found := bits.gap(of_run, score):
+                    _, over = found
+                    above = f"{plus_minus(over.mean, signed=True)}, {bits.between(over.interval)}"
             interval = f"{own['low']:.4f} to {own['high']:.4f}"
-            told = [run.name, score.label, plus_minus(score.mean), interval, gap, counted, solved]
+            told = [run.name, score.label, plus_minus(score.mean), interval, above, counted, solved]
             rows.append([*told, f"{made['seconds_per_image']:.2g}"])
     images = sorted({score.made["images"] for of_run in split.scores.values() for score in of_run.values()})
     notes = [

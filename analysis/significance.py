@@ -22,6 +22,12 @@ class Difference(NamedTuple):
     p: float
     """Of a mean that is so far from 0 or further, were the true one 0; of this comparison alone."""
 
+    @property
+    def turned(self) -> "Difference":
+        """The baseline less the other."""
+        low, high = self.interval
+        return Difference(Mean(0.0 - self.mean.value, self.mean.error), Interval(0.0 - high, 0.0 - low), self.p)
+
 
 def difference(values: Tensor, baseline: Tensor) -> Difference:
     """values - baseline, shape [N] each, by Student's t with N - 1 degrees of freedom (Biometrika, 1908).

@@ -83,6 +83,13 @@ def test_p_is_about_that_of_all_changes_of_sign() -> None:
     assert 0.02 < found.p < 0.5
 
 
+def test_a_difference_turned_is_that_of_the_baseline() -> None:
+    values, base = torch.tensor(WORSE), torch.tensor(BASE)
+    turned, other = difference(values, base).turned, difference(base, values)
+    assert (turned.mean, turned.p) == (other.mean, other.p)
+    assert turned.interval == pytest.approx(other.interval)
+
+
 def test_where_no_image_differs_there_is_no_difference_and_where_all_do_alike_there_is() -> None:
     base = torch.tensor(BASE)
     assert difference(base, base) == ((0.0, 0.0), (0.0, 0.0), 1.0)
@@ -403,6 +410,9 @@ def test_the_reading_says_what_the_tests_say(runs: list[Run]) -> None:
         f"{2 * p[0]:.2g}); not seen to differ for `worse` (+0.3000 ± 0.1080, p = {p[1]:.2g}). "
         "p is corrected for 2 comparisons."
     )
+    (gap,) = (sentence for sentence in sentences if sentence.startswith("Against the bound `elbo_cont_k64`"))
+    assert "`base` (+0.3000 ± 0.1080, p = 0.14)" in gap  # of two comparisons
+    assert "`better` (+0.3000 ± " in gap
     assert any(
         sentence.startswith("The compute was not equal") and "`worse` 1.17 times" in sentence for sentence in sentences
     )
