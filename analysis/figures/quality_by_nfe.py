@@ -46,15 +46,15 @@ class Quality(NamedTuple):
     """By distance: of each of REAL sets of real images from the rest of them."""
     reference: int
     """Images of the train split that samples were compared with."""
-    without: list[str]
-    """Samplers that are not for this model."""
+    without: dict[str, str]
+    """Samplers that did not draw, and why."""
 
 
 def quality(run: Run, *, count: int, nfe: Sequence[int], images: int, seed: int) -> Quality:
     """Distances of `count` samples of a seed from the first `images` of the train split."""
     reference = run.rows(SPLIT, 0, images)
     found: dict[str, dict[int, dict[str, Mean]]] = {}
-    without: list[str] = []
+    without: dict[str, str] = {}
     for name, (keys, per_step) in SAMPLERS.items():
         try:
             found[name] = {
@@ -62,8 +62,8 @@ def quality(run: Run, *, count: int, nfe: Sequence[int], images: int, seed: int)
                 for n in nfe
                 if n % per_step == 0
             }
-        except UserError:
-            without.append(name)
+        except UserError as error:
+            without[name] = str(error)
     return Quality(
         found, [_real(reference, run.model.levels, count, seed, i) for i in range(REAL)], len(reference), without
     )
@@ -123,6 +123,7 @@ def _caption(run: Run, found: Quality, count: int, seed: int) -> str:
         "standard error by the jackknife over images; linear about zero, else logarithmic.",
         f"Grids of times: {grids}.",
     ]
-    if found.without:
-        said.append(f"Not for this model: {', '.join(found.without)}.")
+    for why in dict.fromkeys(found.without.values()):
+        names = ", ".join(name for name, own in found.without.items() if own == why)
+        said.append(f"Left out are {names}: {why}")
     return " ".join(said)

@@ -222,7 +222,7 @@ def test_a_drift_has_neither_a_discrete_bound_nor_an_ode(digits, drift) -> None:
 def test_quality_is_that_of_the_samples_of_each_sampler(digits) -> None:
     found = quality_by_nfe.quality(digits, count=30, nfe=(2, 3), images=90, seed=6)
     reference = digits.rows("train", 0, 90)
-    assert (found.reference, found.without) == (90, [])
+    assert (found.reference, found.without) == (90, {})
     assert {name: list(by_nfe) for name, by_nfe in found.found.items()} == {
         name: [2] if "heun" in name else [2, 3] for name in quality_by_nfe.SAMPLERS
     }
@@ -240,9 +240,21 @@ def test_quality_is_that_of_the_samples_of_each_sampler(digits) -> None:
 def test_samplers_that_are_not_for_a_model_are_left_out(drift) -> None:
     found = quality_by_nfe.quality(drift, count=30, nfe=(2,), images=60, seed=0)
     assert list(found.found) == ["sde", "stochastic_heun"]
+    assert list(found.without) == [name for name in quality_by_nfe.SAMPLERS if name not in found.found]
+    with pytest.raises(UserError) as caught:
+        drift.model.sample(1, sampler="euler")
+    assert found.without["euler"] == str(caught.value)
     picture = quality_by_nfe.draw(drift, count=30, nfe=(2,), images=60)
     assert picture is not None
-    assert "Not for this model: ancestral, η = 0 (DDIM)" in picture.caption
+    assert f"Left out are {', '.join(found.without)}: head.kind=drift needs sampler.kind=sde" in picture.caption
+
+
+def test_a_sampler_that_fails_says_why_in_its_own_words(digits, monkeypatch) -> None:
+    samplers = {"a": ({"kind": "heun", "step": 1}, 2), "b": ({"kind": "heun", "grid": "none"}, 2)}
+    monkeypatch.setattr(quality_by_nfe, "SAMPLERS", samplers)
+    found = quality_by_nfe.quality(digits, count=30, nfe=(2,), images=60, seed=0).without
+    assert "sampler.step:" in found["a"]
+    assert "sampler.grid=none" in found["b"]
 
 
 # The solver
