@@ -18,15 +18,25 @@ def are_images(manifest: Manifest) -> bool:
     return len(manifest.shape) == 3 and manifest.shape[0] in (1, 3) and manifest.levels > 1
 
 
-def tiled(raw: Tensor, levels: int, gap: int = 1) -> NDArray[np.float64]:
-    """Stored values [R, C, channels, H, W] as one picture of R rows and C columns, [height, width, 3] in [0, 1]."""
-    rows, columns, _, height, width = raw.shape
-    picture = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), GREY)
+def composed(images: Tensor, between: float, *, gap: int = 1, frame: int = 0) -> NDArray[Any]:
+    """Images [R, C, channels, H, W] as one of R rows and C columns, [height, width, channels], of their own type.
+
+    `gap` pixels of the value `between` part them, and `frame` of them stand around all.
+    """
+    rows, columns, channels, height, width = images.shape
+    below, beside = height + gap, width + gap
+    size = (rows * below - gap + 2 * frame, columns * beside - gap + 2 * frame, channels)
+    picture = np.full(size, between, dtype=images.numpy().dtype)
     for i, j in np.ndindex(rows, columns):
-        top, left = gap + i * (height + gap), gap + j * (width + gap)
-        tile = (raw[i, j].double() / (levels - 1)).permute(1, 2, 0).numpy()
-        picture[top : top + height, left : left + width] = tile  # one channel goes to all three
+        top, left = frame + i * below, frame + j * beside
+        picture[top : top + height, left : left + width] = images[i, j].permute(1, 2, 0)
     return picture
+
+
+def tiled(raw: Tensor, levels: int, gap: int = 1) -> NDArray[np.float64]:
+    """Stored values [R, C, channels, H, W] as a picture of R rows and C columns, [height, width, 3] in [0, 1]."""
+    picture = composed(raw.double() / (levels - 1), GREY, gap=gap, frame=gap)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))  # one channel goes to all three
 
 
 def show(

@@ -1,14 +1,10 @@
 """What a transform does to images: F(x, t) over t, and beneath it the difference F(x, t) - x. Of a run."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import pad
 
 from analysis.picture import Picture, canvas, styled
 from analysis.run import Run
-from analysis.tiles import are_images
+from analysis.tiles import are_images, composed
 from ndm.training import numerics
 from ndm.transforms.identity import Identity
 
@@ -40,9 +36,9 @@ def draw(run: Run, *, rows: int = 4, steps: int = 8, count: int = 64) -> Picture
     _, channels, height, width = x.shape
     size = (0.75 * (steps + 1) + 1.2, 0.75 * rows * height / width + 0.5)
     figure, axes = canvas(2, 1, size=size)
-    above = montage(f[:, :rows].clamp(-1, 1) / 2 + 0.5, 1.0)
+    above = composed((f[:, :rows].clamp(-1, 1) / 2 + 0.5).transpose(0, 1), 1.0, gap=GAP)
     axes[0, 0].imshow(above, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    below = montage(shown, torch.nan)
+    below = composed(shown.transpose(0, 1), torch.nan, gap=GAP)
     drawn = axes[1, 0].imshow(below, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     bar = figure.colorbar(drawn, ax=axes[1, 0], shrink=0.9, pad=0.01)
     bar.set_label("F − x, units of the data")
@@ -63,10 +59,3 @@ def draw(run: Run, *, rows: int = 4, steps: int = 8, count: int = 64) -> Picture
         f"over the pixels of the first {len(x)} test images. {run.name}, {run.weights}; no noise is in this figure."
     )
     return Picture(NAME, figure, caption)
-
-
-def montage(images: Tensor, between: float) -> NDArray[np.float32]:
-    """Images [T, N, C, H, W] as one of N rows and T columns, [height, width] or, in colours, [height, width, C]."""
-    padded = pad(images, (0, GAP, 0, GAP), value=between)
-    whole = padded.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1)[:-GAP, :-GAP]
-    return whole.squeeze(2).numpy()

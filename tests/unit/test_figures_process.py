@@ -11,6 +11,7 @@ from analysis.figures import fields, loss_by_log_snr, schedules, straightness, t
 from analysis.figures.loss_by_log_snr import Density, ahead, density
 from analysis.picture import PALE, Picture, look
 from analysis.run import Run, read
+from analysis.tiles import composed
 from matplotlib.colors import to_hex
 from scipy.integrate import simpson
 from tiny_run import POSITION, SMALL, tiny_run
@@ -83,10 +84,11 @@ def test_strips_have_every_image_in_its_place(digits: Run) -> None:
         assert words in picture.caption
 
 
-def test_montages_of_colours_keep_their_channels() -> None:
-    images = torch.rand(2, 3, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    whole = transform_strips.montage(images, 1.0)
+def test_composed_images_keep_their_channels_and_type() -> None:
+    images = torch.rand(3, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    whole = composed(images, 1.0)
     assert whole.shape == (3 * 5 - 1, 2 * 6 - 1, 3)
+    assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole[5:9, 6:11], images[1, 1].permute(1, 2, 0))
     np.testing.assert_array_equal(whole[4], np.ones((11, 3)))
 
