@@ -12,6 +12,7 @@ from analysis.quality import quality
 from analysis.run import Run, read, select
 from analysis.table import Table
 from ndm.errors import UserError
+from ndm.mistakes import shown
 
 
 def compare(runs: Sequence[Run], baseline: str | None = None, published: bool = False) -> list[Table]:
@@ -39,13 +40,15 @@ def chosen(root: Path, names: Sequence[str], filters: Sequence[str] = ()) -> lis
     Raises:
         UserError: there is no run of a name, none that fits, or nothing was asked for.
     """
-    found = [read(root, name) for name in names]
+    if keys := [name for name in names if "=" in name]:
+        raise UserError(f"{shown(keys[0])} is no run; choose runs by their keys with --filter {shown(keys[0])}.")
+    found = [read(root, name) for name in dict.fromkeys(names)]
     if filters:
         known = {run.name for run in found}
         found += [run for run in select(root, filters) if run.name not in known and run.scores]
     if not found:
         wanted = f"fits {' '.join(filters)}" if filters else "is named"
-        raise UserError(f"No scored run under {root.name}/ {wanted}: name runs that ndm runs list shows, or --filter.")
+        raise UserError(f"No scored run under {root}/ {wanted}: name runs that ndm runs list shows, or --filter.")
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis import bits
 from analysis.costs import costs
 from analysis.groups import Group, Split, groups
+from analysis.output import output
 from analysis.quality import quality
 from analysis.reading import reading
 from analysis.run import Run, select
@@ -44,6 +45,8 @@ def page(roots: Sequence[Path]) -> str:
     """
     runs: dict[str, Run] = {}
     for root in roots:
+        if not root.is_dir():
+            raise UserError(f"There is no scored run under {root}/, which is no folder; give another as --root.")
         runs = {run.name: run for run in select(root, []) if run.results} | runs
     found = sorted(groups(runs.values()), key=lambda group: (group.data.name, group.data.version))
     if not found:
@@ -121,11 +124,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, action="append", metavar="FOLDER", help=root_help)
     parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write, default: standard output")
     options = parser.parse_args()
-    text = page(options.root or [Path("runs")])
-    if options.out:
-        options.out.write_text(text)
-    else:
-        print(text, end="")
+    output(page(options.root or [Path("runs")]), options.out)
 
 
 if __name__ == "__main__":

@@ -234,10 +234,10 @@ def read(root: Path, name: str) -> Run:
     """
     path = Path(name)
     folder = RunFolder(path.absolute() if len(path.parts) > 1 else root.absolute() / name)
-    if not folder.exists:
+    if not _exists(folder):
         known = [found.name for found in _folders(root)]
         there = hint(name, known, "runs") if known else "there are none yet."
-        raise UserError(f"There is no run {shown(name)} under {root.name}/: {there}")
+        raise UserError(f"There is no run {shown(name)} under {root}/: {there}")
     return Run(folder, folder.experiment())
 
 
@@ -251,6 +251,13 @@ def select(root: Path, wanted: Sequence[str]) -> list[Run]:
     said = {folder.name: about(folder) for folder in folders}
     keys = filters.asked(wanted, said.values())
     return [Run(folder, folder.experiment()) for folder in folders if filters.fits(said[folder.name], keys)]
+
+
+def _exists(folder: RunFolder) -> bool:
+    try:
+        return folder.exists
+    except OSError:  # of a name that is too long for one
+        return False
 
 
 def _folders(root: Path) -> list[RunFolder]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from analysis.output import output
 from ndm.cli import guarded
 from ndm.likelihood.statistics import Mean
 from ndm.search import report
@@ -53,10 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the file to write, default: standard output")
     options = parser.parse_args()
     text = "\n".join([HEAD, *(s for name in options.searches for s in section(name, find(options.root, name)[1]))])
-    if options.out:
-        options.out.write_text(text)
-    else:
-        print(text)
+    output(text, options.out)
 
 
 if __name__ == "__main__":

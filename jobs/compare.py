@@ -25,23 +25,15 @@ def main() -> None:
 
     from analysis.compare import chosen, compare
     from analysis.forms import form_of
+    from analysis.output import output
 
     from ndm import presets
-    from ndm.errors import UserError
 
     form = form_of(options.out, options.format)
     places = [word for word in (*options.words, *options.filter) if word.startswith(("root=", "storage.root="))]
     root = Path(presets.storage([f"storage.{word.removeprefix('storage.')}" for word in places]).root)
     names, filters = ([w for w in words if w not in places] for words in (options.words, options.filter))
-    said = form(compare(chosen(root, names, filters), options.baseline, options.published))
-    if options.out is None:
-        print(said, end="")
-        return
-    try:
-        options.out.write_text(said)
-    except OSError as error:
-        raise UserError(f"{options.out} cannot be written: {str(error.strerror).lower()}; choose another.") from None
-    print(f"Written to {options.out}")
+    output(form(compare(chosen(root, names, filters), options.baseline, options.published)), options.out)
 
 
 if __name__ == "__main__":

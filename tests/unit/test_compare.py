@@ -384,9 +384,11 @@ def test_the_command_takes_runs_by_the_keys_of_their_experiments(runs: list[Run]
         ((), "No scored run under runs/ is named"),
         (("--filter", "seed=9"), "No scored run under runs/ fits seed=9"),
         (("bass",), "There is no run bass under runs/: did you mean base?"),
+        (("b" * 300,), f"There is no run {'b' * 80}... under runs/: the runs are base, better, "),
+        (("data=digits",), "data=digits is no run; choose runs by their keys with --filter data=digits."),
         (("base", "--out", "a.pdf"), "--out a.pdf is no form of a table: end the file in .csv"),
         (("base", "--format", "pdf"), "--format pdf is no form of a table"),
-        (("base", "--out", "no/such/a.csv"), "no/such/a.csv cannot be written: no such file or directory"),
+        (("base", "--out", "no/such/a.csv"), "no/such/a.csv cannot be written: no such file or directory; choose"),
     ],
     ids=str,
 )
@@ -411,8 +413,8 @@ def test_the_reading_says_what_the_tests_say(runs: list[Run]) -> None:
         "p is corrected for 2 comparisons."
     )
     (gap,) = (sentence for sentence in sentences if sentence.startswith("Against the bound `elbo_cont_k64`"))
-    assert "`base` (+0.3000 ± 0.1080, p = 0.14)" in gap  # of two comparisons
-    assert "`better` (+0.3000 ± " in gap
+    assert "not seen to differ for `base` (+0.3000 ± 0.1080, p = 0.069)" in gap
+    assert f"higher for `better` ({np.mean(np.subtract(BASE, BETTER)):+.4f} ± " in gap
     assert any(
         sentence.startswith("The compute was not equal") and "`worse` 1.17 times" in sentence for sentence in sentences
     )
@@ -447,3 +449,21 @@ def test_the_page_of_results_has_every_finished_run_of_every_root_once(runs: lis
     assert "| toy | elbo_cont_k64 | 2.5000 ± 0.6455 |" in toy
     with pytest.raises(UserError, match="no scored run under"):
         results.page([tmp_path / "nothing"])
+    with pytest.raises(UserError, match="nothing/, which is no folder; give another as --root"):
+        results.page([tmp_path / "more", tmp_path / "nothing"])
+
+
+def test_the_page_of_results_that_cannot_be_written_is_a_sentence(
+    runs: list[Run], tmp_path, monkeypatch, capsys
+) -> None:
+    root, out = runs[0].folder.path.parent, tmp_path / "results.md"
+    for file, status in ((out, 0), (tmp_path / "no" / "results.md", 2), (tmp_path, 2)):
+        monkeypatch.setattr("sys.argv", ["results.py", "--root", str(root), "--out", str(file)])
+        assert cli.guarded(results.main) == status
+    assert out.read_text() == results.page([root])
+    captured = capsys.readouterr()
+    assert captured.out == f"Written to {out}\n"
+    assert captured.err == (
+        f"{tmp_path}/no/results.md cannot be written: no such file or directory; choose another --out.\n"
+        f"{tmp_path} cannot be written: is a directory; choose another --out.\n"
+    )

@@ -6,8 +6,11 @@ import random
 import pyarrow as pa
 import pytest
 import torch
+from analysis import searches
 
+from ndm import cli
 from ndm.errors import UserError
+from ndm.runs import RunFolder
 from ndm.search import config
 from ndm.search.course import Course, Unit
 from ndm.search.findings import findings
@@ -244,6 +247,26 @@ def test_the_report_is_one_page_with_its_figures_and_the_command(tmp_path):
     assert len(rows(found)) == 1 + 9
     assert "of 9 points were scored" in summary(course, found)
     assert found.lines[0].label in text
+
+
+def test_the_page_of_searches_is_written_or_a_sentence_says_why_not(tmp_path, monkeypatch, capsys):
+    folder, out = RunFolder(tmp_path / "tiny"), tmp_path / "searches.md"
+    course = finish(planned(), folder.path)
+    folder.write("search", {"search": course.plan.search.model_dump(mode="json")})
+    for words, status in ((("tiny", "--out", str(out)), 0), (("tiny", "--out", str(tmp_path)), 2), (("tin",), 2)):
+        monkeypatch.setattr("sys.argv", ["searches.py", *words, "--root", str(tmp_path)])
+        assert cli.guarded(searches.main) == status
+    page, found = out.read_text(), findings(course)
+    assert f"## tiny\n\n{summary(course, found)}" in page
+    assert [line.split(" | ")[0] for line in page.splitlines()[-len(found.lines) :]] == [
+        f"| {line.label}" for line in found.lines
+    ]
+    captured = capsys.readouterr()
+    assert captured.out == f"Written to {out}\n"
+    assert captured.err == (
+        f"{tmp_path} cannot be written: is a directory; choose another --out.\n"
+        f"There is no search tin under {tmp_path.name}/; the searches there are tiny.\n"
+    )
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
