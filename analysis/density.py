@@ -9,18 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from analysis.run import read
 from ndm.cli import guarded
-from ndm.data.available import where
-from ndm.data.manifest import Manifest
-from ndm.data.shards import read_rows
 from ndm.data.sources import MixtureConfig
 from ndm.errors import UserError
-from ndm.evaluation.score import read, values_of
+from ndm.evaluation import score
 from ndm.likelihood.statistics import Mean, mean, paired
-from ndm.runs import RunFolder
 
 ODE = "ode_point_exact"
 
@@ -31,18 +27,18 @@ def compare(root: Path, name: str) -> tuple[Mean, dict[str, Mean]]:
     Raises:
         UserError: the run is not one on a mixture, or was not scored by the ODE and a bound.
     """
-    run = RunFolder(root / name)
-    experiment = run.experiment() if run.exists else None
-    if experiment is None or not isinstance(experiment.data, MixtureConfig):
-        raise UserError(f"{name} is no run under {root.name}/ on data.kind=rings or pairs, whose densities are known.")
-    tables = {path.stem.removeprefix("test-"): path for path in run.likelihood.glob("test-*.parquet")}
+    run = read(root, name)
+    data = run.experiment.data
+    if not isinstance(data, MixtureConfig):
+        raise UserError(
+            f"{run.name} is on {data.kind}, whose density is not known; name runs on data.kind=rings or pairs."
+        )
+    tables = {path.stem.removeprefix("test-"): path for path in run.folder.likelihood.glob("test-*.parquet")}
     if ODE not in tables or not any(found.startswith("elbo") for found in tables):
-        raise UserError(f"{name} is not scored by both estimators; run: ndm evaluate {name} estimator=elbo,ode")
-    folder = where(experiment.data, experiment.storage.data_sets, root.absolute(), experiment.storage.cache_bytes)
-    manifest = Manifest.read(folder)
-    raw = read_rows(folder, manifest, "test", 0, manifest.rows("test")).raw
-    truth = torch.from_numpy(-experiment.data.law.log_density(np.asarray(raw)))
-    return mean(truth), {key: paired(values_of(read(path)[0], "nats"), truth) for key, path in sorted(tables.items())}
+        raise UserError(f"{run.name} is not scored by both estimators; run: ndm evaluate {run.name} estimator=elbo,ode")
+    truth = torch.from_numpy(-data.law.log_density(run.rows("test", 0, run.manifest.rows("test")).numpy()))
+    nats = {key: score.values_of(score.read(path)[0], "nats") for key, path in sorted(tables.items())}
+    return mean(truth), {key: paired(values, truth) for key, values in nats.items()}
 
 
 def main() -> None:
