@@ -16,11 +16,12 @@ def changed(run: Run) -> Table | None:
     if there is None:
         return None
     rows = [
-        [key, notation.typed(there.get(key)), notation.typed(here.get(key))]
+        [key, *(notation.typed(keys[key]) if key in keys else "" for keys in (there, here))]
         for key in sorted(here.keys() | there.keys())
-        if here.get(key) != there.get(key)
+        if here.get(key, ...) != there.get(key, ...)
     ]
-    columns, notes = ["key", f"preset {run.experiment.name}", "this run"], ["All other keys are the preset's."]
+    notes = ["All other keys are the preset's. A cell is empty where there is no such key."]
+    columns = ["key", f"preset {run.experiment.name}", "this run"]
     return Table("Differences from the preset", columns, rows, notes)
 
 

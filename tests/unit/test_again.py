@@ -99,6 +99,16 @@ def test_a_training_of_no_preset_is_of_its_file() -> None:
     assert again.of_preset(mine) is None
 
 
+def test_a_key_that_the_preset_does_not_have_is_an_empty_cell(tmp_path) -> None:
+    changed = ["transform.kind=blur", "optimizer.clip=7"]
+    found = made.changed(made_runs.run(tmp_path, "mine", {"elbo": [1.0, 2.0]}, overrides=changed))
+    assert found is not None
+    clip = str(presets.load("digits-vdm").optimizer.clip)
+    assert [row for row in found.rows if not row[0].startswith("transform.")] == [["optimizer.clip", clip, "7.0"]]
+    assert ["transform.kind", "identity", "blur"] in found.rows
+    assert ["transform.learned", "", "false"] in found.rows
+
+
 def test_a_report_leaves_out_what_the_training_scores_by_itself_and_nothing_else(tmp_path) -> None:
     run = made_runs.run(tmp_path, "mine", {"elbo_cont_k64": [1.0, 2.0], "ode_tn_k1_h1": [1.0, 2.0]})
     assert made.commands(run) == [
