@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +46,13 @@ def write(
         quick: leave out the figures that take more than what was recorded: new scores and new samples.
 
     Raises:
-        UserError: a record is damaged.
+        UserError: a record is damaged, or the folder cannot be written.
     """
     run, folder = runs[0], runs[0].folder.path
     drawn, left_out = _drawn(runs, progress, quick)
     compared = compare(runs, run.name) if len(runs) > 1 else []
-    files = [file for each in drawn for file in each.save(folder / FIGURES)]
+    with _writing(folder):
+        files = [file for each in drawn for file in each.save(folder / FIGURES)]
     body = [
         *_head(runs),
         *_section("comparison", "Comparison", _tables(compared)),
@@ -61,8 +63,20 @@ def write(
         *_section("commands", "Make it again", _commands(run)),
     ]
     file = folder / PAGE
-    file.write_text(page(f"Report of {run.name}", body), encoding="utf-8")
+    with _writing(folder):
+        file.write_text(page(f"Report of {run.name}", body), encoding="utf-8")
     return Report(file, files, compared, left_out)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.filename or folder}: {str(error.strerror).lower()}"
+        raise UserError(
+            f"The report cannot be written ({why}); move away what is in its place, or make room."
+        ) from None
 
 
 def _drawn(

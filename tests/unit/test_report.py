@@ -1,6 +1,7 @@
 """A report is one page that needs nothing else, and says what the run's records say."""
 
 import shlex
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from analysis import figures, report
 from analysis.figures import Wanted
 from analysis.picture import Picture, canvas
-from analysis.run import Run
+from analysis.run import Run, read
 from commands import refusal
 from tiny_run import POSITION, SMALL, tiny_run
 
@@ -145,6 +146,19 @@ def test_the_command_makes_the_same_experiment(page: Callable[..., Page], runs: 
     line = next(line for line in page(runs[1]).text.splitlines() if line.startswith("ndm train "))
     _, _, preset, *overrides = shlex.split(line)
     assert presets.load(preset, overrides).digest() == runs[1].experiment.digest()
+
+
+@pytest.mark.parametrize("name", ["figures", "report.html"])
+def test_what_is_in_its_way_is_named(runs: list[Run], monkeypatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setattr(figures, "of", lambda runs: [Wanted("a_line", drawn, False)])
+    run = read(tmp_path, shutil.copytree(runs[0].folder.path, tmp_path / runs[0].name).name)
+    place = run.folder.path / name
+    shutil.rmtree(run.folder.path / "figures", ignore_errors=True)
+    (run.folder.path / "report.html").unlink(missing_ok=True)
+    place.touch() if name == "figures" else place.mkdir()
+    with pytest.raises(UserError) as caught:
+        report.write([run], ENVIRONMENT, lambda *_: None)
+    assert str(caught.value).startswith(f"The report cannot be written ({place}: ")
 
 
 def test_what_there_is_none_of_is_a_sentence(runs: list[Run], tmp_path: Path) -> None:
