@@ -41,7 +41,8 @@ def chosen(root: Path, names: Sequence[str], filters: Sequence[str] = ()) -> lis
         UserError: there is no run of a name, none that fits, or nothing was asked for.
     """
     if keys := [name for name in names if "=" in name]:
-        raise UserError(f"{shown(keys[0])} is no run; choose runs by their keys with --filter {shown(keys[0])}.")
+        remedy = "name runs, choose them by their keys with --filter, or bring them from a store with ndm pull."
+        raise UserError(f"{shown(keys[0])} is no run: {remedy}")
     found = [read(root, name) for name in dict.fromkeys(names)]
     if filters:
         known = {run.name for run in found}

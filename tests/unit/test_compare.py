@@ -385,7 +385,7 @@ def test_the_command_takes_runs_by_the_keys_of_their_experiments(runs: list[Run]
         (("--filter", "seed=9"), "No scored run under runs/ fits seed=9"),
         (("bass",), "There is no run bass under runs/: did you mean base?"),
         (("b" * 300,), f"There is no run {'b' * 80}... under runs/: the runs are base, better, "),
-        (("data=digits",), "data=digits is no run; choose runs by their keys with --filter data=digits."),
+        (("data=digits",), "data=digits is no run: name runs, choose them by their keys with --filter, or bring"),
         (("base", "--out", "a.pdf"), "--out a.pdf is no form of a table: end the file in .csv"),
         (("base", "--format", "pdf"), "--format pdf is no form of a table"),
         (("base", "--out", "no/such/a.csv"), "no/such/a.csv cannot be written: no such file or directory; choose"),
