@@ -20,9 +20,10 @@ from analysis.table import Table, plus_minus
 from ndm.cli import guarded
 from ndm.errors import UserError
 from ndm.evaluation import again
+from ndm.runs import searches
 from ndm.search import report
 from ndm.search.findings import findings
-from ndm.search.record import RECORD, find
+from ndm.search.record import find
 
 BASELINE = "-vdm"
 """Ending of the presets with the identity transform, which the others of their data are compared with."""
@@ -111,9 +112,9 @@ def _searches(roots: Sequence[Path]) -> Iterator[str]:
     """What the searches of the folders found, a sentence or two each."""
     said = list[str]()
     for root in roots:
-        for record in sorted(root.glob(f"*/{RECORD}.json")):
-            _, course = find(root, record.parent.name)
-            said.append(f"- `{record.parent.name}`: {report.summary(course, findings(course))}")
+        for folder in searches(root):
+            _, course = find(root, folder.name)
+            said.append(f"- `{folder.name}`: {report.summary(course, findings(course))}")
     if said:
         yield "\n".join(["## Searches", "", "[ladder.md](ladder.md) has them point by point.", "", *said, ""])
 

@@ -22,7 +22,7 @@ from ndm.evaluation.cost import Cost, cost_of
 from ndm.likelihood.statistics import Mean, bits_per_dim, mean
 from ndm.mistakes import hint, shown
 from ndm.pretrained import Pretrained, load
-from ndm.runs import RunFolder, about
+from ndm.runs import RunFolder, about, folders
 from ndm.tracking import spool
 
 OLDER = "-at-"
@@ -235,9 +235,8 @@ def read(root: Path, name: str) -> Run:
     path = Path(name)
     folder = RunFolder(path.absolute() if len(path.parts) > 1 else root.absolute() / name)
     if not _exists(folder):
-        known = [found.name for found in _folders(root)]
-        there = hint(name, known, "runs") if known else "there are none yet."
-        raise UserError(f"There is no run {shown(name)} under {root}/: {there}")
+        there = [found.name for found in folders(root)]
+        raise UserError(f"There is no run {shown(name)} under {root}/: {hint(name, there, 'runs')}")
     return Run(folder, folder.experiment())
 
 
@@ -247,10 +246,10 @@ def select(root: Path, wanted: Sequence[str]) -> list[Run]:
     Raises:
         UserError: a filter is not valid, or a record is damaged.
     """
-    folders = _folders(root)
-    said = {folder.name: about(folder) for folder in folders}
+    found = folders(root)
+    said = {folder.name: about(folder) for folder in found}
     keys = filters.asked(wanted, said.values())
-    return [Run(folder, folder.experiment()) for folder in folders if filters.fits(said[folder.name], keys)]
+    return [Run(folder, folder.experiment()) for folder in found if filters.fits(said[folder.name], keys)]
 
 
 def _exists(folder: RunFolder) -> bool:
@@ -258,8 +257,3 @@ def _exists(folder: RunFolder) -> bool:
         return folder.exists
     except OSError:  # of a name that is too long for one
         return False
-
-
-def _folders(root: Path) -> list[RunFolder]:
-    folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
-    return [folder for folder in folders if folder.exists]

@@ -63,7 +63,9 @@ def shown(value: Any) -> str:
 
 
 def hint(word: str, valid: Sequence[str], what: str) -> str:
-    """The end of a sentence about an unknown word: the nearest valid one, or all of them."""
+    """The end of a sentence about an unknown word: the nearest valid one, or all of them, if there are any."""
+    if not valid:
+        return "there are none yet."
     close = difflib.get_close_matches(word, valid, n=1)
     return f"did you mean {close[0]}?" if close else f"the {what} are {', '.join(valid)}."
 

@@ -121,6 +121,24 @@ class RunFolder:
             yield
 
 
+SEARCH = "search"
+"""The record by which the folder of a search is told."""
+
+
+def folders(root: Path) -> list[RunFolder]:
+    """The runs in a folder of runs, by name; none where there is no such folder."""
+    return [folder for folder in _below(root) if folder.exists]
+
+
+def searches(root: Path) -> list[RunFolder]:
+    """The searches in a folder of runs, by name."""
+    return [folder for folder in _below(root) if (folder.path / f"{SEARCH}.json").is_file()]
+
+
+def _below(root: Path) -> list[RunFolder]:
+    return [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
+
+
 BEST = "best"
 SCORE = ("estimator", "split", "images", "data", "bits_per_dim")
 """What a list tells of a score."""
@@ -146,8 +164,8 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
         if path.parent == RunFolder(path.parent.parent).checkpoints:
             path, checkpoint = path.parent.parent, path.name
         root, target = path.parent, path.name
-    folder = RunFolder(root / target)
-    if target in _names(root):
+    folder, there = RunFolder(root / target), _names(root)
+    if target in there:
         trained = folder.experiment()
         asked = presets.override(trained.model_dump(mode="json"), overrides)
         if asked.digest() != trained.digest():
@@ -158,7 +176,7 @@ def find(root: Path, target: str, overrides: list[str]) -> tuple[RunFolder, Expe
             )
         return folder, asked, checkpoint
     if not target.endswith((".yaml", ".yml")) and target not in presets.names():
-        shown, known = mistakes.shown(target), sorted({*_names(root), *presets.names()})
+        shown, known = mistakes.shown(target), sorted({*there, *presets.names()})
         hint = mistakes.hint(shown, known, "runs and experiments")
         raise UserError(f"There is no run {shown} under {root.name}/ and no experiment of that name: {hint}")
     experiment = presets.load(target, overrides)
@@ -177,8 +195,7 @@ def named(root: Path, target: str, overrides: list[str]) -> str:
 
 
 def _names(root: Path) -> set[str]:
-    """The runs in a folder of runs."""
-    return {path.name for path in root.iterdir() if RunFolder(path).exists} if root.is_dir() else set()
+    return {folder.name for folder in folders(root)}
 
 
 def about(folder: RunFolder) -> dict[str, Any]:
@@ -196,7 +213,5 @@ def about(folder: RunFolder) -> dict[str, Any]:
         "experiment": experiment.flat(deciding=True),
         "digest": experiment.digest(),
         "finished": bool(results),
-        "scores": [
-            {key: score[key] for key in ("estimator", "split", "images", "data", "bits_per_dim")} for score in scores
-        ],
+        "scores": [{key: score[key] for key in SCORE} for score in scores],
     }

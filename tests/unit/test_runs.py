@@ -9,11 +9,13 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from analysis.run import read
 from processes import LONG
 
 from ndm import presets
 from ndm.errors import UserError
-from ndm.runs import RunFolder, find
+from ndm.runs import SEARCH, RunFolder, find, folders, searches
+from ndm.runtime import inventory
 
 FORK = multiprocessing.get_context("fork")
 
@@ -234,6 +236,21 @@ def test_a_near_run_is_suggested_and_others_are_listed(tmp_path):
 def test_there_may_be_no_folder_of_runs_yet(tmp_path):
     assert "train it first: ndm train digits-tiny" in sentence(find, tmp_path / "runs", "digits-tiny", [])
     assert "There is no run nothing under runs/" in sentence(find, tmp_path / "runs", "nothing", [])
+
+
+def test_the_runs_and_searches_of_a_folder_are_those_with_a_record_and_of_nothing_there_is_nothing(tmp_path):
+    assert folders(tmp_path / "runs") == searches(tmp_path / "runs") == []
+    for name, record in {"b": "experiment", "a": "experiment", "c": SEARCH, "d": "results"}.items():
+        RunFolder(tmp_path / name).write(record, {})
+    (tmp_path / "experiment.json").write_text("{}")
+    assert [folder.name for folder in folders(tmp_path)] == ["a", "b"]
+    assert [folder.name for folder in searches(tmp_path)] == ["c"]
+
+
+def test_where_no_run_is_none_can_be_suggested(tmp_path):
+    known = inventory.inventory(tmp_path / "runs", None)
+    assert sentence(inventory.find, known, "mine") == "There is no run mine: there are none yet."
+    assert sentence(read, tmp_path / "runs", "mine") == "There is no run mine under runs/: there are none yet."
 
 
 def test_a_run_of_a_file_is_found_by_the_file(tmp_path):

@@ -9,11 +9,8 @@ from typing import Any
 from ndm.errors import UserError
 from ndm.filters import asked, fits
 from ndm.mistakes import hint, shown
-from ndm.runs import RunFolder, about
+from ndm.runs import RunFolder, about, folders, searches
 from ndm.runtime.shelf import Shelf
-
-SEARCH = "search.json"
-"""The record by which the folder of a search is told."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def inventory(root: Path, shelf: Shelf | None, filters: Sequence[str] = ()) -> l
     Raises:
         UserError: a filter is not of that form or its key is none, or the store does not answer.
     """
-    here = {folder.name: about(folder) for folder in _folders(root)}
+    here = {folder.name: about(folder) for folder in (*folders(root), *searches(root))}
     there = {name: listing.about for name, listing in shelf.listings().items()} if shelf else {}
     names = sorted({*here, *there})
     found = [Found(name, here.get(name) or there[name], name in here, name in there) for name in names]
@@ -64,8 +61,7 @@ def find(known: Sequence[Found], name: str) -> Found:
     for one in known:
         if one.name == name:
             return one
-    there = hint(name, [one.name for one in known], "runs") if known else "there are none yet."
-    raise UserError(f"There is no run {shown(name)}: {there}")
+    raise UserError(f"There is no run {shown(name)}: {hint(name, [one.name for one in known], 'runs')}")
 
 
 def trials(known: Sequence[Found], found: Found) -> list[Found]:
@@ -93,8 +89,3 @@ def remove(root: Path, name: str) -> None:
     folder = RunFolder(root / name)
     with folder.lock():
         shutil.rmtree(folder.path)
-
-
-def _folders(root: Path) -> list[RunFolder]:
-    folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
-    return [folder for folder in folders if folder.exists or (folder.path / SEARCH).is_file()]

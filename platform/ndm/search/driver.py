@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ndm.data.manifest import check
 from ndm.likelihood.statistics import mean
-from ndm.runs import RunFolder
+from ndm.runs import SEARCH, RunFolder
 from ndm.runtime.session import gpus, resolve_workers, session
 from ndm.runtime.shelf import kept
 from ndm.runtime.train import clear
@@ -29,7 +29,7 @@ from ndm.search.course import Course, Unit
 from ndm.search.desk import TRACE, Desk
 from ndm.search.findings import Findings
 from ndm.search.plan import Plan, Trial
-from ndm.search.record import RECORD, check_same, conclude, publish, summary_run
+from ndm.search.record import check_same, conclude, publish, summary_run
 from ndm.search.table import Table
 from ndm.search.trial import Job, run
 from ndm.terminal import Terminal
@@ -57,7 +57,7 @@ def search(asked: Search, *, fresh: bool, terminal: Terminal) -> tuple[Course, P
             workers = resolve_workers(plan.workers, terminal.say if plan.base.scaling.queue else None)
             table = Table(folder.path)
             table.forgive()
-            folder.write(RECORD, {"digest": asked.digest(), "search": asked.model_dump(mode="json")})
+            folder.write(SEARCH, {"digest": asked.digest(), "search": asked.model_dump(mode="json")})
             course = Course(plan, table)
             if course.over():
                 terminal.say(f"The search {folder.name} is finished; --fresh starts it again from the beginning.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ndm import tracking
 from ndm.config import flatten
 from ndm.errors import UserError
-from ndm.runs import RunFolder
+from ndm.runs import SEARCH, RunFolder, searches
 from ndm.runtime.shelf import kept
 from ndm.runtime.workspace import REPOSITORY, forward, note_tracked, tracked
 from ndm.search import config, report
@@ -20,7 +20,7 @@ from ndm.terminal import Terminal
 from ndm.tracking.runs import NOTE
 from ndm.tracking.spool import Spool, Status
 
-RECORD, OUTCOME = "search", "outcome"
+OUTCOME = "outcome"
 
 
 def check_same(folder: RunFolder, asked: Search) -> None:
@@ -31,7 +31,7 @@ def check_same(folder: RunFolder, asked: Search) -> None:
     """
     if folder.exists:
         raise UserError(f"{folder.name} is a run, not a search; choose another name=... for the search.")
-    before = folder.read(RECORD)
+    before = folder.read(SEARCH)
     if before and before["digest"] != asked.digest():
         there, here = before["search"], asked.model_dump(mode="json")
         changed = sorted(key for key in there.keys() | here.keys() if there.get(key) != here.get(key))
@@ -48,9 +48,9 @@ def find(root: Path, name: str) -> tuple[RunFolder, Course]:
         UserError: there is none of that name.
     """
     folder = RunFolder(root / name)
-    known = folder.read(RECORD)
+    known = folder.read(SEARCH)
     if not known:
-        found = sorted(path.parent.name for path in root.glob(f"*/{RECORD}.json"))
+        found = [one.name for one in searches(root)]
         there = f"the searches there are {', '.join(found)}" if found else f"start it with: ndm search {name}"
         raise UserError(f"There is no search {name} under {root.name}/; {there}.")
     return folder, Course(Plan(config.resolve(known["search"])), Table(folder.path), looking=True)
@@ -58,7 +58,7 @@ def find(root: Path, name: str) -> tuple[RunFolder, Course]:
 
 def is_search(root: Path, name: str) -> bool:
     """Whether a search of that name was started in a folder of runs."""
-    return bool(RunFolder(root / name).read(RECORD))
+    return bool(RunFolder(root / name).read(SEARCH))
 
 
 @contextmanager
