@@ -11,7 +11,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-FORMAT = 1
 BLOCK = 1 << 20
 
 
@@ -46,11 +45,11 @@ def described(content: bytes) -> File:
 
 
 class Sealed(BaseModel):
-    """A record that carries the hash of all else it says."""
+    """A record that carries the hash of all else it says. Each kind of it reads one format, the default of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: int = FORMAT
+    format: int
     sha256: str = ""
 
     @classmethod
@@ -66,8 +65,8 @@ class Sealed(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "form"
             raise ValueError(f"cannot be used ({where}: {first['msg']})") from None
-        if record.format != FORMAT:
-            raise ValueError(f"is of format {record.format}, not {FORMAT}")
+        if record.format != (own := cls.model_fields["format"].default):
+            raise ValueError(f"is of format {record.format}, not {own}")
         if record.sha256 != record.digest():
             raise ValueError("was changed")
         return record
@@ -88,6 +87,7 @@ class Sealed(BaseModel):
 class Listing(Sealed):
     """The files of a folder by their relative paths, and what else is said of them."""
 
+    format: int = 1
     about: dict[str, Any] = {}
     files: dict[Annotated[str, AfterValidator(_inside)], File]
 

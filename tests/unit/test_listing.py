@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ndm.listing import Listing
+from ndm.listing import Listing, Sealed
+from ndm.training.checkpoint import Manifest
 
 
 @pytest.fixture
@@ -45,3 +46,31 @@ def test_a_listing_that_was_changed_is_refused(folder: Path) -> None:
         Listing.read(text.replace('"r"', '"s"'))
     with pytest.raises(ValueError, match="cannot be used"):
         Listing.read("[]")
+
+
+class LaterListing(Listing):
+    format: int = 2
+
+
+class LaterManifest(Manifest):
+    format: int = 3
+
+
+@pytest.mark.parametrize(
+    ("ours", "later", "said"),
+    [
+        (Listing(files={}), LaterListing(files={}), ("is of format 2, not 1", "is of format 1, not 2")),
+        (
+            Manifest(position=1, meta={}, files={}),
+            LaterManifest(position=1, meta={}, files={}),
+            ("is of format 3, not 1", "is of format 1, not 3"),
+        ),
+    ],
+    ids=["listing", "manifest of a checkpoint"],
+)
+def test_each_kind_of_record_has_a_format_of_its_own(ours: Sealed, later: Sealed, said: tuple[str, str]) -> None:
+    """A later one of either kind is refused by the class of today, and that of today by the later class."""
+    for record, other, sentence in zip((ours, later), (later, ours), said, strict=True):
+        assert type(record).read(record.sealed().text()) == record.sealed()
+        with pytest.raises(ValueError, match=f"^{sentence}$"):
+            type(record).read(other.sealed().text())

@@ -45,6 +45,7 @@ class Checkpoint(NamedTuple):
 class Manifest(Sealed):
     """What a checkpoint consists of."""
 
+    format: int = 1
     position: int
     meta: dict[str, Any]
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*\.safetensors$")], File]
