@@ -1,9 +1,10 @@
-"""The picture of the README: python docs/generate/front.py RUN, a run on the digits; written to docs/images/front.png.
+"""The picture of the README: python docs/generate/front.py FOLDER, a run's on the digits. It is docs/images/front.png.
 
 On the left one test image under the learned process: what F makes of it over t, the difference to the image, the latent
 that it becomes, and what the network makes of that latent. On the right samples of the same run.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ndm.cli import guarded
+from ndm.errors import UserError
 from ndm.randomness import Stream
 from ndm.training import numerics
 
@@ -41,7 +44,13 @@ def rows(run: Run) -> dict[str, Tensor]:
 
 
 def draw(run: Run) -> Figure:
-    """The picture."""
+    """The picture.
+
+    Raises:
+        UserError: the run is of other data, or has no weights here.
+    """
+    if len(run.manifest.shape) != 3 or run.manifest.shape[0] != 1:
+        raise UserError(f"{run.name} is not of grey images, of which the picture is; name a run on the digits.")
     process = rows(run)
     samples = run.model.sample(len(process) * COLUMNS, seed=0)[:, 0].unflatten(0, (len(process), COLUMNS))
     with rc_context({**STYLE, "font.size": 8}):
@@ -51,9 +60,9 @@ def draw(run: Run) -> Figure:
         for line, (name, images), drawn in zip(axes, process.items(), samples, strict=True):
             colours = "RdBu_r" if DIFFERENCE in name else "gray"
             for axis, image in zip(line, images, strict=False):
-                axis.imshow(image, interpolation="nearest", cmap=colours, vmin=-1, vmax=1)
+                axis.imshow(image.numpy(), interpolation="nearest", cmap=colours, vmin=-1, vmax=1)
             for axis, image in zip(line[-COLUMNS:], drawn, strict=True):
-                axis.imshow(image, interpolation="nearest", cmap="gray", vmin=0, vmax=run.model.levels - 1)
+                axis.imshow(image.numpy(), interpolation="nearest", cmap="gray", vmin=0, vmax=run.model.levels - 1)
             line[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[])
@@ -66,9 +75,11 @@ def draw(run: Run) -> Figure:
 
 
 def main() -> None:
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run's, such as runs/digits-ndm-c769f863")
+    path = parser.parse_args().run.absolute()
     draw(read(path.parent, path.name)).savefig(FILE, dpi=130, metadata={"Software": None})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))
