@@ -67,9 +67,7 @@ def test_every_variant_has_a_page_with_its_equation(site: Path) -> None:
             assert re.search(rf"<h1[^>]*>{kind}<", text)
             assert "<blockquote>" in text
             assert 'id="contract"' in text
-            assert ('id="cost"' in text) is (
-                family.key in ("transform", "schedule", "network", "head", "objective", "sampler")
-            )
+            assert ('id="cost"' in text) is (family.key in COUNTED)
 
 
 def test_the_reference_has_what_programs_rely_on(site: Path) -> None:
