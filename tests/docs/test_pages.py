@@ -21,7 +21,7 @@ RUN_BY = {
     "docs/samplers.md": "../contract/test_samplers.py",
     "docs/search.md": "test_readme.py",
     "docs/tutorials/first-transform.md": "test_first_transform.py",
-    "docs/tutorials/search.md": "test_pages.py",
+    "docs/tutorials/search.md": "test_readme.py",
 }
 """Pages with blocks of Python or YAML, and the test that runs them."""
 COMMAND = re.compile(r"(?:(?:^|-- |ndm:\S+ )ndm|cluster/slurm/ndm\.sbatch) ([a-z]+ .*)$")
@@ -86,19 +86,6 @@ def test_blocks_of_code_are_run_by_a_test() -> None:
     assert {page.name for page in every() if page.python or page.yaml} == RUN_BY.keys()
     for page, test in RUN_BY.items():
         assert Path(page).name in (REPOSITORY / "tests" / "docs" / test).read_text() or test == "test_readme.py"
-
-
-def test_the_search_of_the_tutorial_asks_its_question(tmp_path: Path) -> None:
-    page = Page("docs/tutorials/search.md")
-    (block,) = page.yaml
-    (tmp_path / "my-question.yaml").write_text(block)
-    said = here(tmp_path, "search", str(tmp_path / "my-question.yaml"), "--dry-run").output
-    points = re.findall(r"^# +\d+ (.*): ([\d.]+) times its step; rungs at (\d+)$", said, re.MULTILINE)
-    assert [point for point, _, _ in points] == [
-        *("linear, scale", "linear, residual", "learned, identity", "learned, scale", "learned, residual"),
-    ]
-    assert ("linear, residual", "2.26", "4480") in points
-    assert "4480 for the residual network, whose step costs 2.26 times" in page.text
 
 
 def templates() -> Iterator[str]:

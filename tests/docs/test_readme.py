@@ -89,9 +89,16 @@ def test_the_search_of_the_page_is_one_and_its_commands_are_those_of_the_readme(
 
 def test_the_commands_of_the_tutorial_on_searches_search(tmp_path: Path) -> None:
     page = Page("docs/tutorials/search.md")
-    (tmp_path / "my-question.yaml").write_text(page.yaml[0])
+    (block,) = page.yaml
+    (tmp_path / "my-question.yaml").write_text(block)
     dry, search, report = page.commands
-    assert run(dry.replace("my-question", "my-question.yaml"), tmp_path)
+    said = run(dry.replace("my-question", "my-question.yaml"), tmp_path)
+    points = re.findall(r"^# +\d+ (.*): ([\d.]+) times its step; rungs at (\d+)$", said, re.MULTILINE)
+    assert [point for point, _, _ in points] == [
+        *("linear, scale", "linear, residual", "learned, identity", "learned, scale", "learned, residual"),
+    ]
+    assert ("linear, residual", "2.26", "4480") in points
+    assert "4480 for the residual network, whose step costs 2.26 times" in page.text
     run(search.replace("my-question", "my-question.yaml"), tmp_path)
     assert "bits/dim" in run(report, tmp_path)
 
