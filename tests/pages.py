@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from commands import REPOSITORY
-
+REPOSITORY = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"),

@@ -1,10 +1,8 @@
 """What every sampler promises: sample i by itself, evaluations counted, finite values, stored values out."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
+from pages import Page
 from pydantic import TypeAdapter, ValidationError
 
 from ndm import sampling
@@ -130,8 +128,8 @@ def test_steps_that_contradict_the_times_are_refused():
 @torch.no_grad()
 def test_the_page_on_samplers_finds_times_for_a_model(make):
     """The code of docs/samplers.md, word for word but for the numbers of latents and steps."""
-    page = (Path(__file__).resolve().parents[2] / "docs/samplers.md").read_text()
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    page = Page("docs/samplers.md")
+    (code,) = page.python
     found = {"model": make(dtype=torch.float32)}
     exec(code.replace("128", "4").replace("steps=10", "steps=2"), found)
     (first, _, last), sampler = found["times"], found["sampler"].build(None)

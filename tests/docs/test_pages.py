@@ -3,7 +3,7 @@
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,15 +15,10 @@ from ndm import cli, presets
 from ndm.data import sources
 from ndm.likelihood.estimators import valid_name
 
-RUN_BY = {
-    "docs/api.md": "test_readme.py",
-    "docs/compare.md": "test_readme.py",
-    "docs/samplers.md": "../contract/test_samplers.py",
-    "docs/search.md": "test_readme.py",
-    "docs/tutorials/first-transform.md": "test_first_transform.py",
-    "docs/tutorials/search.md": "test_readme.py",
-}
-"""Pages with blocks of Python or YAML, and the test that runs them."""
+CODE = ("python", "yaml")
+"""Languages of blocks, and the properties of a page that have them."""
+GIVEN = re.compile(r"(\w+) = Page\('(.+)'\)")
+FIXTURE = re.compile(r'^def (\w+)\(\) -> Page:\n    return Page\("(.+)"\)$', re.MULTILINE)
 COMMAND = re.compile(r"(?:(?:^|-- |ndm:\S+ )ndm|cluster/slurm/ndm\.sbatch) ([a-z]+ .*)$")
 """`ndm VERB ...`, also as an argument of what runs it elsewhere."""
 ON_EXPERIMENTS = ("train", "prepare")
@@ -82,10 +77,31 @@ def test_what_a_page_names_is_there(page: str) -> None:
             assert command.split()[1] in targets
 
 
-def test_blocks_of_code_are_run_by_a_test() -> None:
-    assert {page.name for page in every() if page.python or page.yaml} == RUN_BY.keys()
-    for page, test in RUN_BY.items():
-        assert Path(page).name in (REPOSITORY / "tests" / "docs" / test).read_text() or test == "test_readme.py"
+def named(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """Which page each name stands for that one of the nodes gives to a page."""
+    given = [GIVEN.fullmatch(ast.unparse(node)) for node in nodes if isinstance(node, ast.Assign)]
+    return {found[1]: found[2] for found in given if found}
+
+
+def taken(test: Path) -> set[tuple[str, str]]:
+    """(page, language) of the blocks of code that the functions of a file of tests take."""
+    fixtures = dict(FIXTURE.findall(Path(__file__).with_name("conftest.py").read_text()))
+    tree = ast.parse(test.read_text())
+    found: set[tuple[str, str]] = set()
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        arguments = {argument.arg for argument in function.args.args}
+        known = {name: page for name, page in fixtures.items() if name in arguments}
+        known |= named(tree.body) | named(ast.walk(function))
+        read = [node for node in ast.walk(function) if isinstance(node, ast.Attribute) and node.attr in CODE]
+        found |= {(known[name], node.attr) for node in read if (name := ast.unparse(node.value)) in known}
+    return found
+
+
+def test_blocks_of_code_are_taken_by_a_test() -> None:
+    wanted = {(page.name, language) for page in every() for language in CODE if getattr(page, language)}
+    assert len(wanted) >= 6
+    tests = [path for path in (REPOSITORY / "tests").rglob("test_*.py") if "Page" in path.read_text()]
+    assert wanted - set().union(*map(taken, tests)) == set()
 
 
 def templates() -> Iterator[str]:
