@@ -1,6 +1,7 @@
 """The presets of published data sets take real steps on small files in the original formats, and are scored on them."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -92,14 +93,15 @@ def test_the_tutorial_on_imagenet64_does_what_it_says_with_a_small_one(tmp_path:
     """On this machine; that jobs, a store and Slurm take the same commands is tested where these are, in deploy."""
     given = overrides("imagenet64-oord-ndm", originals.oord(tmp_path, size=64))
     data = [key for key in given if key.startswith("data.")]
-    run = tmp_path / "runs" / "first"
-    for command in Page("docs/tutorials/imagenet64-on-a-cluster.md").commands:
+    run, page = tmp_path / "runs" / "first", Page("docs/tutorials/imagenet64-on-a-cluster.md")
+    dry: list[str] = []
+    for command in page.commands:
         program, verb, *words = shlex.split(command)
         if program != "ndm" or verb in ("jobs", "pull"):
             continue
         words = [word for word in words if not word.startswith(ELSEWHERE)]
         if "--dry-run" in words:
-            assert "# training step" in here(tmp_path, verb, *words).output
+            dry.append(here(tmp_path, verb, *words).output)
             continue
         if verb == "data":
             (folder,) = (tmp_path / "runs" / "data").iterdir()
@@ -110,3 +112,27 @@ def test_the_tutorial_on_imagenet64_does_what_it_says_with_a_small_one(tmp_path:
     assert len(tables) == 3  # of the training, and two of the best checkpoint
     assert list(run.glob("samples/exponential-*.npz"))
     assert list(tmp_path.glob("exports/first*/README.md"))
+    costs_are_those_of_the_page(" ".join(page.text.split()), *map(counted, dry))
+
+
+def counted(said: str) -> dict[str, float]:
+    """What a dry run counts, by its label."""
+    rows = re.findall(r"^# +(\S.*?) {2,}([\d,.]+)", said, re.MULTILINE)
+    return {label: float(number.replace(",", "")) for label, number in rows}
+
+
+def costs_are_those_of_the_page(said: str, whole: dict[str, float], smaller: dict[str, float]) -> None:
+    """With the preset's transform, and with one of a quarter of the blocks."""
+    million, tera = 1e6, 1e12
+    parameters, evaluations = whole["denoiser parameters"] / million, whole["in denoiser forwards"]
+    assert whole["transform parameters"] / million == pytest.approx(parameters, rel=0.005)
+    for words in (
+        f"{parameters:.0f} million parameters in the denoiser and as many in F, ",
+        f"{whole['denoiser, one forward'] / tera:.2f} TFLOPs for one evaluation on one image, ",
+        f"a training step of {evaluations:.0f} such evaluations: {whole['training step'] / tera:.1f} TFLOPs an image, ",
+        f"it has {smaller['transform parameters'] / million:.0f} million parameters and a step takes ",
+        f"{smaller['in denoiser forwards']:.1f} evaluations, {smaller['training step'] / tera:.1f} TFLOPs.",
+    ):
+        assert words in said
+    assert "six times the step with F(x, t) = x" in said
+    assert round(evaluations / whole["with F(x, t) = x"]) == 6
