@@ -32,6 +32,12 @@ class Page:
         return [line for line in lines if line.startswith("ndm ")]
 
     @property
+    def table(self) -> str:
+        """The only block of text, which is what a command ends with."""
+        (found,) = [block for language, block in self.blocks if language == "text"]
+        return found
+
+    @property
     def yaml(self) -> list[str]:
         return [block for language, block in self.blocks if language == "yaml"]
 

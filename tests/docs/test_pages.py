@@ -142,6 +142,20 @@ def test_links_lead_somewhere(page: str) -> None:
         assert there.exists() or there in made, target
 
 
+def test_the_table_of_the_readme_is_of_the_run_of_its_preset_that_the_results_have() -> None:
+    """All but the time, which is of a machine; and that fits the examples."""
+    table, name = Page("README.md").table, presets.load("digits-ndm").run_name()
+    assert set(re.findall(r"digits-ndm-\w+", Page("README.md").text)) == {name}
+    results = "\n".join(line for line in Page("docs/results.md").text.splitlines() if name in line)
+    numbers = re.findall(r"\d\.\d{4}\b", table)
+    assert len(numbers) == 10
+    assert [number for number in numbers if number not in results] == []
+    examples = presets.load("digits-ndm").training.examples
+    assert f"{examples} examples" in table
+    ((minutes, seconds, rate),) = re.findall(r"(\d+) min (\d+) s, (\d+) examples/s", table)
+    assert examples / int(rate) == pytest.approx(60 * int(minutes) + int(seconds), abs=1)
+
+
 def test_the_numbers_of_the_tutorial_are_those_of_the_results() -> None:
     results = Page("docs/results.md").text
     numbers = re.findall(r"\d\.\d{4}\b|\de-\d\d", Page("docs/tutorials/trust-a-likelihood.md").text)
