@@ -1,6 +1,10 @@
 """A search of a few seconds a trial, and what its table says at its end."""
 
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from commands import ndm
 
 from ndm.search.course import Course
 from ndm.search.record import find
@@ -17,6 +21,22 @@ pruner: {kind: asha, rungs: 2, eta: 4, margin: 0.0}
 searcher: {kind: random, seed: 5}
 score: {images: 90, draws: 4}
 """
+
+
+class Searched(NamedTuple):
+    """A folder in which TINY was searched, and what the command said."""
+
+    folder: Path
+    output: str
+
+
+@cache
+def undisturbed(base: Path) -> Searched:
+    """Search TINY on this machine, once for all tests, which change nothing in it."""
+    folder = base / "undisturbed"
+    folder.mkdir()
+    (folder / "tiny.yaml").write_text(TINY)
+    return Searched(folder, ndm(folder, "search", "tiny.yaml").output)
 
 
 def course(folder: Path, name: str = "tiny") -> Course:

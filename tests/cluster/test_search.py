@@ -1,21 +1,17 @@
 """A search over three hosts loses one of them and ends as it does on one machine."""
 
-from pathlib import Path
-
 import pytest
-from commands import Command, ndm
+from commands import Command
 from hosts import Hosts
 from ray_cluster import RayCluster
-from searches import TINY, reached, told
+from searches import TINY, reached, told, undisturbed
 
 pytestmark = pytest.mark.ray
 
 
-def test_a_search_outlives_a_host(hosts: Hosts, cluster: RayCluster, tmp_path: Path) -> None:
-    folders = (tmp_path, hosts.shared)
-    for folder in folders:
-        (folder / "tiny.yaml").write_text(TINY)
-    ndm(tmp_path, "search", "tiny.yaml")
+def test_a_search_outlives_a_host(hosts: Hosts, cluster: RayCluster, tmp_path_factory) -> None:
+    (hosts.shared / "tiny.yaml").write_text(TINY)
+    alone = undisturbed(tmp_path_factory.getbasetemp())
     root = f"storage.root={hosts.shared / 'runs'}"
     with Command(hosts.shared, "search", "tiny.yaml", root, within=cluster.head, **cluster.client) as command:
         others = [host for host in hosts if host is not cluster.head]
@@ -24,6 +20,6 @@ def test_a_search_outlives_a_host(hosts: Hosts, cluster: RayCluster, tmp_path: P
         lost.kill()
         assert command.ended() == 0, command.errors
     cluster.until_dead(lost)
-    assert told(hosts.shared) == told(tmp_path)
+    assert told(hosts.shared) == told(alone.folder)
     lost.restart()
     cluster.join(lost)

@@ -6,20 +6,16 @@ from pathlib import Path
 
 import pytest
 from commands import Command, Tracked, ndm
-from searches import TINY, told
+from searches import TINY, told, undisturbed
 
 pytestmark = pytest.mark.ray
 
 KILLS = 5
 
 
-def test_five_kills_change_neither_the_trials_nor_the_winner(tmp_path: Path) -> None:
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    for folder in (alone, killed):
-        folder.mkdir()
-        (folder / "tiny.yaml").write_text(TINY)
-    expected = ndm(alone, "search", "tiny.yaml").output
-
+def test_five_kills_change_neither_the_trials_nor_the_winner(tmp_path: Path, tmp_path_factory) -> None:
+    killed, (alone, expected) = tmp_path, undisturbed(tmp_path_factory.getbasetemp())
+    (killed / "tiny.yaml").write_text(TINY)
     draws = random.Random(6)
     for _ in range(KILLS):
         with Command(killed, "search", "tiny.yaml") as command:
@@ -30,7 +26,9 @@ def test_five_kills_change_neither_the_trials_nor_the_winner(tmp_path: Path) -> 
 
     assert told(killed) == told(alone)
     assert {standing.status for _, standing, _ in told(alone)} == {"finished", "stopped"}
-    assert last.output.splitlines()[-4:-1] == [line.replace("alone", "killed") for line in expected.splitlines()[-4:-1]]
+    assert last.output.splitlines()[-4:-1] == [
+        line.replace(str(alone), str(killed)) for line in expected.splitlines()[-4:-1]
+    ]
     trials = [run for run in Tracked(killed / "runs").runs if run.data.tags["variant"] != "summary"]
     names = [str(run.info.run_name).partition(" ")[0] for run in trials]
     assert sorted(names) == [f"tiny-{number:03d}" for number in range(5)]  # no run twice
