@@ -54,7 +54,9 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         asked = Asked(page.read_text()).found
         assert asked, page
         assert [address for address in asked if re.match(r"(\w+:)?//", address)] == [], page
-    for sheet in site.rglob("*.css"):
+    sheets = list(site.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
         assert not re.search(r"url\([\"']?https?:|@import", sheet.read_text()), sheet
 
 
