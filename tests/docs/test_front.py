@@ -52,7 +52,7 @@ def test_what_it_cannot_draw_is_a_sentence(digits: Run, asked: Callable[..., int
     points = tiny_run(tmp_path, "rings-ndm", *SMALL, "data.examples=256")
     for folder, sentence in {
         points.folder.path: f"{points.name} is not of grey images, of which the picture is; name a run on",
-        digits.folder.path.with_name("digits"): "There is no run digits under runs",
+        digits.folder.path.with_name("digits"): f"There is no run digits under {digits.folder.path.parent}/: ",
     }.items():
         assert asked(folder) == 2
         said = capsys.readouterr().err

@@ -250,7 +250,8 @@ def test_the_runs_and_searches_of_a_folder_are_those_with_a_record_and_of_nothin
 def test_where_no_run_is_none_can_be_suggested(tmp_path):
     known = inventory.inventory(tmp_path / "runs", None)
     assert sentence(inventory.find, known, "mine") == "There is no run mine: there are none yet."
-    assert sentence(read, tmp_path / "runs", "mine") == "There is no run mine under runs/: there are none yet."
+    root = tmp_path / "runs"
+    assert sentence(read, root, "mine") == f"There is no run mine under {root}/: there are none yet."
 
 
 def test_a_run_of_a_file_is_found_by_the_file(tmp_path):
