@@ -25,6 +25,7 @@ from analysis.reading import reading
 from analysis.run import Run
 from analysis.significance import difference, holm, verdict
 from analysis.table import WIDTH, Table
+from commands import here, refusal
 from scipy import stats
 
 from ndm import cli
@@ -352,27 +353,23 @@ def test_markdown_keeps_a_bar_in_its_cell() -> None:
 # The command
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
-    assert cli.main(["compare", *words]) == status
-    captured = capsys.readouterr()
-    return captured.err if status else captured.out
+def said(*words: str) -> str:
+    return here(Path.cwd(), "compare", *words).output
 
 
-def test_the_command_writes_the_form_of_the_files_ending(runs: list[Run], tmp_path: Path, capsys) -> None:
+def test_the_command_writes_the_form_of_the_files_ending(runs: list[Run], tmp_path: Path) -> None:
     root = f"root={runs[0].folder.path.parent}"
-    assert said(capsys, "base", "worse", root) == forms.text(compare(runs[:2]))
+    assert said("base", "worse", root) == forms.text(compare(runs[:2]))
     for ending, form in (("csv", forms.csv), ("tex", forms.latex), ("html", forms.page), ("md", forms.markdown)):
         out = tmp_path / f"out.{ending}"
-        assert said(capsys, "base", "worse", root, "--out", str(out)) == f"Written to {out}\n"
+        assert said("base", "worse", root, "--out", str(out)) == f"Written to {out}\n"
         assert out.read_text() == form(compare(runs[:2]))
-    assert said(capsys, "base", root, "--format", "csv") == forms.csv(compare(runs[:1]))
+    assert said("base", root, "--format", "csv") == forms.csv(compare(runs[:1]))
 
 
-def test_the_command_takes_runs_by_the_keys_of_their_experiments(runs: list[Run], capsys) -> None:
+def test_the_command_takes_runs_by_the_keys_of_their_experiments(runs: list[Run]) -> None:
     root = runs[0].folder.path.parent
-    found = said(
-        capsys, "--filter", "data=digits", "transform=identity", f"root={root}", "--baseline", "better", "--published"
-    )
+    found = said("--filter", "data=digits", "transform=identity", f"root={root}", "--baseline", "better", "--published")
     assert found == forms.text(compare([runs[0], runs[2]], "better", published=True))
     assert "No published number" in found
     assert [run.name for run in chosen(root, ["worse"], ["data=digits"])] == ["worse", "base", "better"]
@@ -392,11 +389,8 @@ def test_the_command_takes_runs_by_the_keys_of_their_experiments(runs: list[Run]
     ],
     ids=str,
 )
-def test_a_mistake_is_one_sentence(runs: list[Run], capsys, monkeypatch, words, sentence: str) -> None:
-    monkeypatch.chdir(runs[0].folder.path.parents[1])
-    error = said(capsys, *words, "root=runs", status=2)
-    assert error.startswith(sentence)
-    assert error.count("\n") == 1
+def test_a_mistake_is_one_sentence(runs: list[Run], words, sentence: str) -> None:
+    assert refusal(runs[0].folder.path.parents[1], "compare", *words, "root=runs").startswith(sentence)
 
 
 # What is read from it
