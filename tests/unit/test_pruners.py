@@ -1,6 +1,7 @@
 """Pruners: what is cut and what is not, and that the answer does not know when anything happened."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -87,13 +88,40 @@ def test_halving_decides_when_all_have_come():
     assert [s.status for s in decided] == ["stopped", "ready", "stopped", "ready"]
 
 
+def test_the_brackets_of_hyperband_are_as_large_as_by_the_algorithm_and_alike_in_compute():
+    hyperband = pruner("hyperband", rungs=5, eta=3)
+    assert hyperband.sizes() == [81, 34, 15, 8, 5]  # ceil(B/R eta^s / (s + 1)) with R = 81 and B = 5 R
+    # Every rung of a bracket, from its first, takes as much: eta times fewer trials, eta times longer.
+    compute = [size * hyperband.shares()[b] * (hyperband.rungs - b) for b, size in enumerate(hyperband.sizes())]
+    assert compute == pytest.approx([5.0, 5.04, 5.0, 5.33, 5.0], abs=0.01)
+
+
+@pytest.mark.parametrize("trials", [7, 16, 143, 1000])
+def test_brackets_share_any_number_of_trials_in_the_ratio_of_their_sizes(trials):
+    hyperband = pruner("hyperband", rungs=5, eta=3)
+    found = [hyperband.bracket(trial) for trial in range(trials)]
+    expected = [size / 143 * trials for size in hyperband.sizes()]
+    for bracket, share in enumerate(expected):
+        assert abs(found.count(bracket) - share) <= math.log2(trials) / 2 + 1
+
+
+def test_hyperband_compares_within_a_bracket_from_its_rung_on():
+    hyperband = pruner("hyperband", rungs=2, eta=2, margin=0.0)
+    assert hyperband.sizes() == [2, 2]
+    assert [hyperband.bracket(trial) for trial in range(4)] == [0, 1, 0, 1]
+    trials = [progress(1.9), progress(9.0), progress(2.0), progress()]
+    # 2 is worse than 0, of its bracket; 1, the worst of all, is of the bracket that never cuts.
+    assert [s.status for s in hyperband.standings(trials, 4)] == ["ready", "ready", "stopped", "ready"]
+    assert [s.status for s in hyperband.standings(trials[:2], 4)] == ["waiting", "ready"]
+
+
 def test_without_pruning_everything_runs_to_its_end():
     assert [s.status for s in pruner("none").standings([progress(), progress(3.0)], 2)] == ["ready", "finished"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["asha", "halving"]),
+    st.sampled_from(["asha", "halving", "hyperband"]),
     st.lists(st.floats(1.0, 3.0), min_size=3, max_size=9),
     st.randoms(use_true_random=False),
     st.integers(1, 4),

@@ -57,11 +57,12 @@ class Pruner(Config, ABC):
         """The compute at each rung, as a share of the whole; ascending, the last is 1."""
 
     @abstractmethod
-    def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+    def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
         """Whether a trial that has reached a rung goes on.
 
         Args:
             trial: its index.
+            rung: that rung, not the last.
             reached: bits/dim of the images for each trial that has reached this rung, this one among them.
             coming: the trials that may still reach it.
         """
@@ -103,7 +104,7 @@ class Pruner(Config, ABC):
             coming = [k for k in possible if k not in reached and not (k < len(trials) and trials[k].failed)]
             beyond: list[int] = []
             for k in reached:
-                verdict = self.verdict(k, reached, coming) if rung < rungs - 1 else "stop"
+                verdict = self.verdict(k, rung, reached, coming) if rung < rungs - 1 else "stop"
                 if standings[k].rung > rung:  # it was let go on when there were fewer trials
                     verdict = "go"
                 if verdict != "stop":

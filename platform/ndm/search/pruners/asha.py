@@ -18,7 +18,8 @@ class Config(Halving):
 
     kind: Literal["asha"] = "asha"
 
-    def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+    def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+        del rung
         if any(other < trial for other in coming):
             return "wait"
         before = {k: bits for k, bits in reached.items() if k <= trial}

@@ -19,7 +19,8 @@ class Config(Halving):
     needs_all: ClassVar[bool] = True
     kind: Literal["halving"]
 
-    def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+    def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+        del rung
         if coming:
             return "wait"
         return "go" if kept(trial, reached, self.eta, self.margin) else "stop"

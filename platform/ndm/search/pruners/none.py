@@ -16,6 +16,6 @@ class Config(Pruner):
     def shares(self) -> tuple[float, ...]:
         return (1.0,)
 
-    def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
-        del trial, reached, coming
+    def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+        del trial, rung, reached, coming
         raise AssertionError("there is no rung before the end")

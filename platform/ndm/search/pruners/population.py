@@ -42,7 +42,8 @@ class Config(Pruner):
                 "pruner.kind=population has nothing to perturb: give a range to a key such as optimizer.lr"
             )
 
-    def verdict(self, trial: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+    def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
+        del rung
         if coming:
             return "wait"
         worst = ranked(reached)[len(reached) - self._moved(len(reached)) :]
