@@ -1,6 +1,6 @@
 """A figure with its caption, in the one style that all figures have, as PNG and SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ def canvas(
     with rc_context(STYLE):
         figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def reasons(failures: Mapping[str, str]) -> Iterator[str]:
+    """For a caption: the names that have the same reason, with it."""
+    for why in dict.fromkeys(failures.values()):
+        yield f"{', '.join(name for name, own in failures.items() if own == why)}: {why}"
 
 
 def look(place: int) -> dict[str, Any]:

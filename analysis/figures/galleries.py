@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from analysis.picture import PALE, Picture, canvas, styled
+from analysis.picture import PALE, Picture, canvas, reasons, styled
 from analysis.run import Run, labels, of_one_data, weights_of
 from analysis.tiles import are_images, show
 from ndm.errors import UserError
@@ -56,19 +56,19 @@ def draw(
             axis.set(title=name, aspect="equal")
             axis.set_xlabel("$x_1$")
         axes[0, 0].set_ylabel("$x_2$")
-    own = [run.name for run, (_, given) in zip(runs, drawn, strict=True) if not given]
+    own = {run.name: why for run, (_, why) in zip(runs, drawn, strict=True) if why}
     return Picture("gallery", figure, _caption(runs, sampler, images, seed, own))
 
 
-def _samples(run: Run, count: int, seed: int, sampler: Mapping[str, Any]) -> tuple[Tensor, bool]:
-    """Samples of a run, and whether they are by the sampler that was asked for."""
+def _samples(run: Run, count: int, seed: int, sampler: Mapping[str, Any]) -> tuple[Tensor, str]:
+    """Samples of a run, and why they are not by the sampler that was asked for, if they are not."""
     try:
-        return run.model.sample(count, seed=seed, sampler=sampler), True
-    except UserError:
-        return run.model.sample(count, seed=seed), False
+        return run.model.sample(count, seed=seed, sampler=sampler), ""
+    except UserError as error:
+        return run.model.sample(count, seed=seed), str(error)
 
 
-def _caption(runs: Sequence[Run], sampler: Mapping[str, Any], images: bool, seed: int, own: Sequence[str]) -> str:
+def _caption(runs: Sequence[Run], sampler: Mapping[str, Any], images: bool, seed: int, own: Mapping[str, str]) -> str:
     keys = ", ".join(f"{key} {value}" for key, value in sampler.items() if value is not None)
     said = [
         f"Samples from the same latents (seed {seed}), by the sampler {keys}.",
@@ -77,6 +77,4 @@ def _caption(runs: Sequence[Run], sampler: Mapping[str, Any], images: bool, seed
         else "The colour is the direction of the latent that a point was drawn from.",
         weights_of(runs),
     ]
-    if own:
-        said.append(f"Drawn by their own samplers, as this one is not for them: {', '.join(own)}.")
-    return " ".join(said)
+    return " ".join([*said, *(f"Drawn by their own samplers are {names}" for names in reasons(own))])

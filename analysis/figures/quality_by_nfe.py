@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.ticker import ScalarFormatter
 from torch import Tensor
 
-from analysis.picture import COLOURS, MARKERS, PALE, Picture, canvas, styled
+from analysis.picture import COLOURS, MARKERS, PALE, Picture, canvas, reasons, styled
 from analysis.run import Run
 from ndm.errors import UserError
 from ndm.likelihood.statistics import Mean
@@ -123,7 +123,4 @@ def _caption(run: Run, found: Quality, count: int, seed: int) -> str:
         "standard error by the jackknife over images; linear about zero, else logarithmic.",
         f"Grids of times: {grids}.",
     ]
-    for why in dict.fromkeys(found.without.values()):
-        names = ", ".join(name for name, own in found.without.items() if own == why)
-        said.append(f"Left out are {names}: {why}")
-    return " ".join(said)
+    return " ".join([*said, *(f"Left out are {names}" for names in reasons(found.without))])

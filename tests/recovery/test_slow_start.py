@@ -7,7 +7,7 @@ from commands import REPOSITORY
 from processes import Process
 
 STARTS = """
-import pathlib, signal, sys, threading, time
+import pathlib, sys, threading, time
 import psutil
 from ndm.errors import UserError
 from ndm.runtime import session as starting
@@ -21,7 +21,7 @@ def hold(times):
         for raylet in {*raylets()} - held:
             raylet.suspend()
             held.add(raylet)
-        time.sleep(0.001)
+        time.sleep(0.02)
 
 times, starting.STARTS = map(int, sys.argv[2:])
 threading.Thread(target=hold, args=(times,), daemon=True).start()

@@ -300,7 +300,8 @@ def test_a_gallery_has_a_row_of_the_same_latents_for_each_run(digits, other, dri
     drawn = [run.model.sample(4, seed=3, sampler=sampler) for run in (digits, other)]
     expected = tiled(torch.stack([*drawn, drift.model.sample(4, seed=3)]), 17)
     np.testing.assert_array_equal(picture.figure.axes[0].images[0].get_array(), expected)
-    assert f"Drawn by their own samplers, as this one is not for them: {drift.name}." in picture.caption
+    why = f"Drawn by their own samplers are {drift.name}: head.kind=drift needs sampler.kind=sde"
+    assert why in picture.caption
     plane = galleries.draw([rings], count=1, seed=3, sampler=sampler)
     assert plane is not None
     points = plane.figure.axes[0].collections[0]

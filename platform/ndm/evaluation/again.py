@@ -27,7 +27,8 @@ class Recipe(NamedTuple):
         found: dict[str, Any] = {"split": self.split}
         found |= {} if self.tolerance is None else {"tolerance": self.tolerance}
         found["evaluation.seed"] = self.seed
-        found |= {} if self.width is None is experiment.evaluation.ema else {"evaluation.ema": self.width}
+        if (self.width, experiment.evaluation.ema) != (None, None):
+            found["evaluation.ema"] = self.width
         return [f"{key}={notation.typed(value)}" for key, value in found.items()]
 
 

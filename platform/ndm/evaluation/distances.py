@@ -39,7 +39,13 @@ def rank(metric: str) -> tuple[int, str]:
     return (list(METRICS).index(name), features) if name in METRICS else (len(METRICS), metric)
 
 
+def words(metric: str) -> tuple[str, str]:
+    """fid_random: (FID, random); what has no words is its own name, of no features."""
+    name, _, features = metric.rpartition("_")
+    return (METRICS[name], features) if name in METRICS else (metric, "")
+
+
 def spoken(metric: str) -> str:
     """fid_random: FID (random); what has no words is its own name."""
-    name, _, features = metric.rpartition("_")
-    return f"{METRICS[name]} ({features})" if name in METRICS else metric
+    name, features = words(metric)
+    return f"{name} ({features})" if features else name

@@ -200,7 +200,7 @@ def _limits(about: About) -> str:
 def _made(about: About, experiment: Experiment, results: Mapping[str, Any]) -> str:
     at = "" if about.position >= experiment.training.examples else f"@{about.position}"
     run = about.run + at
-    ema = f" evaluation.ema={about.average['ema']['width']:g}" if "ema" in about.average else ""
+    ema = f" evaluation.ema={notation.typed(about.average['ema']['width'])}" if "ema" in about.average else ""
     commands = [again.of_file(experiment, about.run, CONFIG), *again.scoring(run, experiment, results["scores"])]
     commands.append(f"ndm export {run}{ema}")
     code = ", ".join(f"{key} {value}" for key, value in about.code.items())

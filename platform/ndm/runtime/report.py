@@ -3,7 +3,7 @@
 from typing import Any
 
 from ndm.config import Experiment
-from ndm.evaluation.distances import METRICS, rank
+from ndm.evaluation.distances import rank, words
 from ndm.evaluation.score import PARTS
 from ndm.terminal import Terminal, duration
 
@@ -89,8 +89,8 @@ def _quality_rows(quality: dict[str, Any]) -> list[tuple[str, str]]:
     floor = found.pop(FLOOR)
     rows: list[tuple[str, str]] = []
     for name, mean in sorted(found.items(), key=lambda item: rank(item[0])):
-        metric, _, features = name.rpartition("_")
-        value = f"{mean['value']:.4f} +- {mean['error']:.4f} ({features}"
-        equal = f"; {floor['value']:.4f} for equal laws" if name == FLOOR.replace("_floor", "") else ""
-        rows.append((f"  {METRICS.get(metric, metric)}", f"{value}{equal})"))
+        metric, features = words(name)
+        equal = f"{floor['value']:.4f} for equal laws" if name == FLOOR.replace("_floor", "") else ""
+        of = "; ".join(filter(None, [features, equal]))
+        rows.append((f"  {metric}", f"{mean['value']:.4f} +- {mean['error']:.4f}{f' ({of})' if of else ''}"))
     return [("compared with", f"{quality['images']} images of the {quality['split']} split"), *rows]

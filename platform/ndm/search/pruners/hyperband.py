@@ -7,6 +7,7 @@ the search: the first bracket cuts at every rung, the last at none, and brackets
 
 from bisect import bisect
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import accumulate
 from math import ceil
 from typing import ClassVar, Literal
@@ -32,10 +33,7 @@ class Config(Halving):
 
         Trials are dealt by the sequence of van der Corput (1935), whose first n points are even in [0, 1) for every n.
         """
-        digits = f"{trial:b}"
-        point = int(digits[::-1], 2) / 2 ** len(digits)
-        ends = list(accumulate(self.sizes()))
-        return bisect(ends, point * ends[-1])
+        return _dealt(trial, tuple(accumulate(self.sizes())))
 
     def verdict(self, trial: int, rung: int, reached: Mapping[int, Tensor], coming: Sequence[int]) -> Verdict:
         own = self.bracket(trial)
@@ -45,3 +43,9 @@ class Config(Halving):
             return "wait"
         beside = {k: bits for k, bits in reached.items() if self.bracket(k) == own}
         return "go" if kept(trial, beside, self.eta, self.margin) else "stop"
+
+
+@cache
+def _dealt(trial: int, ends: tuple[int, ...]) -> int:
+    digits = f"{trial:b}"
+    return bisect(ends, int(digits[::-1], 2) / 2 ** len(digits) * ends[-1])
